@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: Apache-2.0
+// The verbs of `outboard`, one source file each. A verb adds its subcommand to the app and, when it
+// is chosen, leaves the program's exit status in `exit_code`: 0 done, 1 failed (a sentence went to
+// standard error), 2 bad command line. `run` passes its command's status on instead.
+#pragma once
+
+#include "base/result.h"
+
+namespace CLI {
+class App;
+}
+
+namespace outboard::cli {
+
+void add_version(CLI::App& app, int& exit_code);
+
+// Prints "outboard: MESSAGE" to standard error and returns 1.
+int report(const Error& error);
+
+}  // namespace outboard::cli
