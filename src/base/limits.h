@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+// Every size and count that a peer, a file or a user may name has its limit here.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+
+namespace outboard::limits {
+
+inline constexpr std::uint64_t kControlMessageBytes = 16u << 20;  // any frame that is not bulk data
+inline constexpr std::uint64_t kTensorBytes = std::uint64_t{16} << 30;  // one tensor
+inline constexpr std::uint64_t kRunBytes = std::uint64_t{32} << 30;     // one Run's frame
+inline constexpr std::uint64_t kRunHeaderBytes = 1u << 20;              // tensor headers of one Run
+inline constexpr std::uint64_t kUploadChunkBytes = 4u << 20;  // one chunk of a model's file
+inline constexpr std::uint64_t kModelFileBytes = std::uint64_t{64} << 30;
+inline constexpr std::size_t kModelFiles = 4096;  // files of one model
+inline constexpr std::size_t kValues = 16384;     // inputs or outputs of a session
+inline constexpr std::size_t kRank = 32;          // dimensions of a tensor
+inline constexpr std::size_t kSessionsPerConnection = 4096;
+inline constexpr std::size_t kNameBytes = 4096;                // names of values, files, options
+inline constexpr std::size_t kTextBytes = 1u << 20;            // one text field of a message
+inline constexpr std::size_t kReceiveBufferBytes = 16u << 10;  // per connection
+
+// While it computes, a server sends a heartbeat this often; a peer that is silent for the stall
+// timeout is taken for dead.
+inline constexpr std::chrono::milliseconds kHeartbeatInterval{200};
+inline constexpr std::chrono::milliseconds kStallTimeout{1000};
+inline constexpr std::chrono::milliseconds kConnectTimeout{2000};
+
+}  // namespace outboard::limits

@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: Apache-2.0
+// A client of one server: a pool of connections, each of which carries one request at a time.
+//
+//   Client client(endpoint, {});
+//   OB_TRY(auto state, client.query(package->manifest()));
+//   if (!state.complete) OB_CHECK_OK(client.upload(*package, progress));
+//   OB_TRY(auto session, client.open(package->id(), options));     // shared_ptr<RemoteSession>
+//   OB_TRY(auto account, session->run(request, sink, cancel));     // one round trip
+//
+// Thread-safe: any number of threads may call any method; each Run takes a connection of its own.
+// No threads of its own. After fork() the child must make a new Client and leave this one alone.
+// Errors: kDisconnected: the server is gone and did not execute the request; kMaybeExecuted: it
+// went after the request had left; kTimeout: silent for longer than the stall timeout (heartbeats
+// count as life); kOverloaded: full or draining; kEngine: the server's engine said so, with its own
+// code; kNotFound: the server does not have the model (any more).
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/limits.h"
+#include "base/result.h"
+#include "wire/connection.h"
+#include "wire/messages.h"
+#include "wire/model_package.h"
+#include "wire/transport/endpoint.h"
+
+namespace outboard::wire {
+
+struct ClientOptions {
+  std::string software = "outboard";
+  std::chrono::milliseconds connect_timeout = limits::kConnectTimeout;
+  std::chrono::milliseconds stall_timeout = limits::kStallTimeout;
+  // Opening a session and uploading may keep the server busy without a heartbeat for longer.
+  std::chrono::milliseconds control_timeout{120'000};
+  std::vector<Feature> features;
+  // Tests put another transport here; by default connect_to(endpoint).
+  std::function<Result<std::unique_ptr<Stream>>()> connect;
+};
+
+// Inputs of a Run, borrowed for the call: header and bytes; for kString `data` is
+// encode_strings()'.
+struct InputTensor {
+  TensorHeader header;
+  std::span<const std::byte> data;
+};
+
+// Where a Run's outputs go. Called on the thread of run(), in the order of the outputs, each once.
+class OutputSink {
+ public:
+  virtual ~OutputSink() = default;
+  // Memory for `header.data_bytes` bytes of output `index` (position in RunRequest's outputs); the
+  // wire writes into it directly. An error is returned from run() once the reply has been drained.
+  virtual Result<std::span<std::byte>> allocate(std::size_t index, const TensorHeader& header) = 0;
+  // A string tensor's elements; the views hold during the call.
+  virtual Result<void> strings(std::size_t index, const TensorHeader& header,
+                               std::span<const std::string_view> elements) = 0;
+};
+
+// Where the time of a Run went, and what it moved; times in nanoseconds, `start_ns` on the
+// monotonic clock.
+struct RunAccount {
+  std::int64_t start_ns = 0;
+  std::uint64_t send_ns = 0;     // handing the request to the kernel
+  std::uint64_t wait_ns = 0;     // from then to the reply's first byte
+  std::uint64_t receive_ns = 0;  // the reply's bytes
+  ServerTimes server;            // lies inside `wait` but for what of `receive` overlaps `send`
+  std::uint64_t bytes_sent = 0, bytes_received = 0;
+};
+
+// Lets another thread end a Run that is under way. One token may serve any number of Runs, also at
+// once.
+class CancelToken {
+ public:
+  void cancel();  // every Run that holds it now asks its server to stop, and fails with kCancelled
+  void reset();   // Runs that begin from now on are not cancelled
+  bool is_cancelled() const { return cancelled_.load(); }
+
+ private:
+  friend class RemoteSession;
+  friend struct CancelRegistration;
+  std::atomic<bool> cancelled_{false};
+  std::mutex mutex_;
+  std::vector<std::function<void()>> active_;  // slots; empty functions are free
+};
+
+class Client;
+
+// A session on the server: opened anew, by itself, on every connection that needs it. Thread-safe.
+// Borrows the client, which must outlive it.
+class RemoteSession {
+ public:
+  const SessionDescription& description() const { return description_; }
+  // `outputs`: indices of the outputs wanted. One round trip on a connection that has the session
+  // open.
+  Result<RunAccount> run(std::span<const std::uint32_t> outputs,
+                         std::span<const InputTensor> inputs, OutputSink& sink,
+                         CancelToken* cancel = nullptr, std::chrono::microseconds deadline = {});
+  ~RemoteSession();
+
+ private:
+  friend class Client;
+  RemoteSession(Client& client, std::uint32_t handle, Sha256 model, SessionOptions options);
+  Client& client_;
+  const std::uint32_t handle_;
+  const Sha256 model_;
+  const SessionOptions options_;
+  SessionDescription description_;
+};
+
+class Client {
+ public:
+  Client(Endpoint endpoint, ClientOptions options);
+  ~Client();
+  Client(const Client&) = delete;
+  Client& operator=(const Client&) = delete;
+
+  const Endpoint& endpoint() const { return endpoint_; }
+  // Connects if need be. What the server said of itself in its handshake.
+  Result<HelloReply> hello();
+  Result<std::chrono::nanoseconds> ping(std::size_t payload_bytes = 0);  // round trip
+
+  Result<ModelState> query(const ModelManifest& manifest);
+  // Sends what the server lacks; resumes what broke off. `progress` (may be empty) is called with
+  // bytes done and in all; it ends the upload by returning false (kCancelled).
+  using Progress = std::function<bool(std::uint64_t done_bytes, std::uint64_t total_bytes)>;
+  Result<void> upload(const ModelPackage& package, const Progress& progress = {});
+
+  Result<std::shared_ptr<RemoteSession>> open(const Sha256& model, const SessionOptions& options);
+  Result<std::string> status();  // a JSON document
+
+  // Drops idle connections (a server that restarted, a lost link); Runs in flight end by
+  // themselves.
+  void drop_idle();
+  std::uint64_t frames_sent() const;  // over all connections so far, for tests and summaries
+  std::uint64_t frames_received() const;
+
+ private:
+  friend class RemoteSession;
+  struct Pooled;  // a connection, what is open on it, and its request counter
+  struct Lease;   // takes a connection out of the pool and puts it back when it is still in step
+
+  Result<std::unique_ptr<Pooled>> connect();
+  Result<Lease> acquire();
+  void release(std::unique_ptr<Pooled> connection);
+
+  const Endpoint endpoint_;
+  const ClientOptions options_;
+  const std::string client_id_;
+  std::mutex mutex_;
+  std::vector<std::unique_ptr<Pooled>> idle_;
+  HelloReply hello_;
+  std::atomic<std::uint32_t> next_handle_{1};
+  std::atomic<std::uint64_t> frames_sent_{0}, frames_received_{0};
+};
+
+}  // namespace outboard::wire

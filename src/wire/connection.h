@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+// Frames over a stream: used by both sides. Small frames cost one read and one write; the bytes of
+// large tensors go straight between the stream and the caller's memory.
+//
+// Thread-safety: receiving by one thread at a time; send() by any thread (frames do not mix), so
+// that a heartbeat or a cancel can leave while another thread waits. shut_down() from any thread.
+// Errors: those of Stream, and kInvalid for bytes that are no frame. After any error of a receive
+// the connection must be dropped: the stream is out of step.
+#pragma once
+
+#include <sys/uio.h>
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/result.h"
+#include "wire/frame.h"
+#include "wire/transport/stream.h"
+
+namespace outboard::wire {
+
+class Connection {
+ public:
+  explicit Connection(std::unique_ptr<Stream> stream);
+
+  // Sends header and parts in one go; header.length is set to the parts' sum. Borrows the parts.
+  Result<void> send(FrameHeader header, std::span<const iovec> parts);
+  Result<void> send(FrameHeader header, std::string_view payload = {});
+
+  // The next frame's header. Its payload must be taken, read or skipped before the next one.
+  Result<FrameHeader> receive_header();
+  // Exactly this many bytes of the current payload, into the caller's memory.
+  Result<void> read(std::span<std::byte> destination);
+  Result<std::string> read_string(std::uint64_t size_bytes);
+  Result<void> skip(std::uint64_t size_bytes);
+  // What is left of the current payload.
+  std::uint64_t payload_left() const { return payload_left_; }
+
+  Stream& stream() { return *stream_; }
+  // Whether bytes that the peer sent ahead lie in the buffer (a watcher must look there first).
+  std::size_t buffered_bytes() const { return end_ - begin_; }
+
+  // Counters of both directions, frame headers included; for one Run's account and for tests.
+  std::uint64_t frames_sent() const { return frames_sent_; }
+  std::uint64_t frames_received() const { return frames_received_; }
+  std::uint64_t bytes_sent() const { return bytes_sent_; }
+  std::uint64_t bytes_received() const { return bytes_received_; }
+
+ private:
+  Result<void> fill(std::size_t at_least);
+
+  std::unique_ptr<Stream> stream_;
+  std::mutex send_mutex_;
+  std::vector<std::byte> buffer_;
+  std::size_t begin_ = 0, end_ = 0;  // unread bytes of buffer_
+  std::uint64_t payload_left_ = 0;
+  std::atomic<std::uint64_t> frames_sent_{0}, bytes_sent_{0};
+  std::uint64_t frames_received_ = 0, bytes_received_ = 0;
+};
+
+}  // namespace outboard::wire

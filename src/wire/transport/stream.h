@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+// A connected byte stream: what every transport (tcp, unix, in-process pair) offers, and nothing
+// that only one of them has.
+//
+// Thread-safety: one reader and one writer at a time; shut_down() from any thread.
+// Errors: kDisconnected when the peer is gone or the stream was shut down, kTimeout when the peer
+// made no progress for the stall timeout. After either the stream is of no further use.
+#pragma once
+
+#include <sys/uio.h>
+
+#include <chrono>
+#include <cstddef>
+#include <memory>
+#include <span>
+#include <utility>
+
+#include "base/result.h"
+
+namespace outboard::wire {
+
+class Stream {
+ public:
+  virtual ~Stream() = default;
+
+  // Fills the buffers in order with what is there, at least one byte; blocks until then. The end of
+  // the stream is kDisconnected.
+  virtual Result<std::size_t> read_some(std::span<const iovec> buffers) = 0;
+  // Writes all bytes of all buffers, in one system call where the peer keeps up. Changes `buffers`.
+  virtual Result<void> write_all(std::span<iovec> buffers) = 0;
+
+  // A read or write without any progress for this long fails with kTimeout. Zero: waits for ever
+  // (the default).
+  virtual void set_stall_timeout(std::chrono::milliseconds timeout) = 0;
+
+  // Ends both directions and wakes whoever waits; the peer sees the end of the stream.
+  virtual void shut_down() = 0;
+
+  // What a peer that does not read its replies has sent already: copies up to buffer's size without
+  // consuming it, never blocks. 0: nothing yet. kDisconnected: the peer has gone.
+  virtual Result<std::size_t> peek(std::span<std::byte> buffer) = 0;
+
+  // Readable (as poll(2) sees it) when the peer has sent something or gone; -1: this transport has
+  // none, and peek() must be asked now and then.
+  virtual int poll_fd() const = 0;
+};
+
+// Two ends in this process, without the kernel: what tests and simulations use. Each direction
+// holds at most `capacity_bytes` before its writer waits.
+std::pair<std::unique_ptr<Stream>, std::unique_ptr<Stream>> make_stream_pair(
+    std::size_t capacity_bytes = 256u << 10);
+
+}  // namespace outboard::wire
