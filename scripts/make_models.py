@@ -19,7 +19,7 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 VENV = ROOT / "build/deps/venv/bin/python"
 
-# name: (module, function, published parameters, published multiply-accumulates, what it is)
+# name: (module, function, published parameters, published multiply-accumulates or None, what it is)
 ZOO = {
     "tiny": ("basic", "tiny", 272, 256, "one 16x16 Gemm and a ReLU"),
     "bytes-16mb": ("basic", "bytes_16mb", 0, 0, "16 MiB in, 16 MiB out, one Neg"),
@@ -28,6 +28,13 @@ ZOO = {
     "vgg-16": ("classifiers", "vgg16", 138_357_544, 15.47e9, "torchvision vgg16; it has no batch norm"),
     "densenet-121": ("classifiers", "densenet121", 7_978_856, 2.83e9,
                      "torchvision densenet121; batch norm folded where a convolution precedes it, else separate"),
+    "inception-v3": ("inception", "inception_v3", 23_834_568, 5.71e9, "torchvision inception_v3; batch norm folded"),
+    # 26,166,084 floats are 104.66 MB; the published pose_iter_584000.caffemodel has 104.72 MB with its layers' names.
+    "openpose-body25": ("dense", "openpose_body25", 26_166_084, None, "OpenPose BODY_25; it has no batch norm"),
+    "yolo-v8n": ("dense", "yolov8n", 3_157_200, 4.35e9, "Ultralytics YOLOv8n, 640x640, with its head; batch norm folded"),
+    "unet": ("dense", "unet", 31_037_633, None, "milesial/Pytorch-UNet, padded convolutions; batch norm folded"),
+    "bert-base": ("language", "bert_base", 109_482_240, 11.2e9,
+                  "BERT base uncased with its pooler, counted at 128 tokens"),
 }
 
 
@@ -78,13 +85,14 @@ def table(folder):
     print(row.format("model", "inputs", "outputs", "parameters", "published", "GFLOP", "published", "MB", "what"))
     for name, (_, _, parameters, macs, what) in ZOO.items():
         known = read_about(folder / f"{name}.json")
+        published = f"{2 * macs / 1e9:.2f}" if macs is not None else "-"
         if not known:
-            print(row.format(name, "(not made)", "", "", parameters, "", f"{2 * macs / 1e9:.2f}", "", what))
+            print(row.format(name, "(not made)", "", "", parameters, "", published, "", what))
             continue
         shapes = [", ".join("x".join(map(str, t["shape"])) + (f" {t['type']}" if t["type"] != "float" else "")
                             for t in known[side]) for side in ("inputs", "outputs")]
         print(row.format(name, *shapes, known["parameters"], parameters, f"{known['flops'] / 1e9:.2f}",
-                         f"{2 * macs / 1e9:.2f}", f"{known['size_bytes'] / 1e6:.1f}", what))
+                         published, f"{known['size_bytes'] / 1e6:.1f}", what))
 
 
 def main():

@@ -82,6 +82,10 @@ class Graph:
     def filled(self, name, shape, value, learnable=True):
         return self._parameter(self.unique(name), numpy.full(shape, value, dtype=numpy.float32), learnable)
 
+    def array(self, name, values):
+        """A parameter with these very values."""
+        return self._parameter(self.unique(name), numpy.asarray(values, dtype=numpy.float32), learnable=True)
+
     def _parameter(self, name, array, learnable):
         if not self.counting_only:
             self._initializers.append(numpy_helper.from_array(array, name))

@@ -33,8 +33,8 @@ class PublishedSizes(unittest.TestCase):
             with self.subTest(name):
                 counts = getattr(importlib.import_module(f"models.{module}"), function)().counts
                 self.assertEqual(parameters, counts.learnable)
-                # Publications round, and some count additions of biases.
-                self.assertLessEqual(abs(counts.macs - macs), 0.01 * macs)
+                if macs is not None:  # publications round, and some count additions of biases
+                    self.assertLessEqual(abs(counts.macs - macs), 0.01 * macs)
 
 
 class Made(unittest.TestCase):
@@ -60,7 +60,8 @@ class Made(unittest.TestCase):
             self.assertEqual(pathlib.Path(two, "mobilenet-v2.onnx").read_bytes(), path.read_bytes())
 
     def test_valid_finite_and_of_the_described_shape(self):
-        cases = {"tiny": (1, 16), "mobilenet-v2": (1, 3, 224, 224), "densenet-121": (1, 3, 224, 224)}
+        cases = {"tiny": (1, 16), "mobilenet-v2": (1, 3, 224, 224), "densenet-121": (1, 3, 224, 224),
+                 "yolo-v8n": (1, 3, 640, 640)}
         with tempfile.TemporaryDirectory() as folder:
             for name, shape in cases.items():
                 with self.subTest(name):
@@ -69,7 +70,7 @@ class Made(unittest.TestCase):
                     onnx.checker.check_model(str(path), full_check=True)
                     self.assertLessEqual(onnx.load(path).ir_version, 8)
                     x = numpy.random.default_rng(1).standard_normal(shape, dtype=numpy.float32)
-                    outputs = self.run_model(path, input=x)
+                    outputs = self.run_model(path, **{known["inputs"][0]["name"]: x})
                     self.assertEqual(known["outputs"][0]["shape"], list(outputs[0].shape))
                     self.assertTrue(numpy.isfinite(outputs[0]).all())
                     self.assertGreater(outputs[0].std(), 1e-3)
