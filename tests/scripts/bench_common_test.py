@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""bench/run and bench/common.py: the result file's format, the table, what misses its goal, and bad names."""
+import contextlib
+import io
+import json
+import pathlib
+import subprocess
+import sys
+import tempfile
+import unittest
+
+BENCH = pathlib.Path(sys.argv.pop(1))
+sys.path.insert(0, str(BENCH))
+import common  # noqa: E402
+
+
+class Rows(unittest.TestCase):
+    def setUp(self):
+        self.folder = tempfile.TemporaryDirectory()
+        self.addCleanup(self.folder.cleanup)
+        self.bench = common.Bench("sample", results=self.folder.name)
+
+    def finish(self):
+        with contextlib.redirect_stdout(io.StringIO()) as out:
+            missed = self.bench.finish()
+        document = json.loads(pathlib.Path(self.folder.name, "sample.json").read_text())
+        return document, out.getvalue(), [r["name"] for r in missed]
+
+    def test_format_of_the_file(self):
+        self.bench.row("tiny/added_p50", 24.5, "us", "lower", goal=60, baseline="in-process", baseline_value=3.0, spread=1.5)
+        self.bench.row("plain", 7, "1/s", "higher")
+        document, _, _ = self.finish()
+        self.assertEqual({"machine", "rows"}, set(document))
+        self.assertTrue({"cpu", "cores", "memory_bytes", "kernel", "load_1min", "commit", "time_utc"} == set(document["machine"]))
+        self.assertEqual({"name": "tiny/added_p50", "value": 24.5, "unit": "us", "better": "lower", "goal": 60,
+                          "baseline": "in-process", "baseline_value": 3.0, "spread": 1.5}, document["rows"][0])
+        self.assertIsNone(document["rows"][1]["goal"])
+
+    def test_missed_goals_are_marked(self):
+        self.bench.row("low and fine", 60, "us", "lower", goal=60)
+        self.bench.row("low and missed", 60.1, "us", "lower", goal=60)
+        self.bench.row("high and fine", 2.0, "x", "higher", goal=1.75)
+        self.bench.row("high and missed", 1.5, "x", "higher", goal=1.75)
+        self.bench.row("no value", None, "x", "higher", goal=1.75)
+        self.bench.row("no goal", 1e9, "x", "lower")
+        _, text, missed = self.finish()
+        self.assertEqual(["low and missed", "high and missed", "no value"], missed)
+        marked = [line for line in text.splitlines() if line.endswith("MISSED")]
+        self.assertEqual(3, len(marked))
+        self.assertIn("<= 60", marked[0])
+        self.assertIn(">= 1.75", marked[1])
+
+    def test_median_and_spread_of_repetitions(self):
+        self.bench.samples("figure", [5.0, 1.0, 2.0, 4.0, 100.0], "us", "lower")
+        document, _, _ = self.finish()
+        self.assertEqual(4.0, document["rows"][0]["value"])
+        self.assertEqual(1.5, document["rows"][0]["spread"])  # quartiles 2 and 5
+        self.assertEqual(0.0, common.Samples([3.0]).spread)
+        with self.assertRaises(ValueError):
+            common.Samples([])
+
+    def test_quick_figures_say_so(self):
+        self.bench.quick = True
+        document, text, _ = self.finish()
+        self.assertTrue(document["quick"])
+        self.assertIn("not to be quoted", text)
+
+    def test_a_name_twice_or_a_wrong_direction(self):
+        self.bench.row("x", 1, "us", "lower")
+        with self.assertRaises(ValueError):
+            self.bench.row("x", 1, "us", "lower")
+        with self.assertRaises(ValueError):
+            self.bench.row("y", 1, "us", "smaller")
+
+
+class Run(unittest.TestCase):
+    def run_it(self, *arguments):
+        return subprocess.run([sys.executable, str(BENCH / "run"), *arguments], capture_output=True, text=True)
+
+    def test_unknown_and_missing_names_are_one_sentence(self):
+        for arguments, said in ((["no-such"], "(no-such)"), ([], "no benchmark was named")):
+            got = self.run_it(*arguments)
+            self.assertEqual(2, got.returncode)
+            self.assertEqual(1, got.stderr.count("\n"), got.stderr)
+            self.assertIn(said, got.stderr)
+
+    def test_list_has_a_purpose_for_each(self):
+        got = self.run_it("--list")
+        self.assertEqual(0, got.returncode, got.stderr)
+        names = [line.split()[0] for line in got.stdout.splitlines()]
+        self.assertNotIn("common", names)
+        for line in got.stdout.splitlines():
+            self.assertGreater(len(line.split()), 3, line)
+
+
+if __name__ == "__main__":
+    unittest.main()
