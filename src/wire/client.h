@@ -21,6 +21,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <span>
 #include <string>
 #include <string_view>
@@ -149,14 +150,30 @@ class Client {
   struct Lease;   // takes a connection out of the pool and puts it back when it is still in step
 
   Result<std::unique_ptr<Pooled>> connect();
-  Result<Lease> acquire();
-  void release(std::unique_ptr<Pooled> connection);
+  Result<Lease> acquire(bool fresh);
+  void release(std::unique_ptr<Pooled> pooled);
+  void close_handle(std::uint32_t handle);
+  void count_frames(Pooled& pooled);
+
+  Result<FrameHeader> receive_reply_header(Pooled& pooled, std::uint64_t request_id,
+                                           FrameKind expected);
+  Result<std::string> receive_reply(Pooled& pooled, std::uint64_t request_id, FrameKind expected);
+  Result<std::string> exchange(FrameKind kind, std::string_view payload, FrameKind expected);
+  Result<std::string> exchange_on(Pooled& pooled, FrameKind kind, std::string_view payload,
+                                  FrameKind expected);
+  Result<void> upload_file(Pooled& pooled, const ModelPackage& package, std::size_t index,
+                           std::uint64_t have, std::uint64_t& done, const Progress& progress);
+  Result<SessionDescription> open_on(Pooled& pooled, const RemoteSession& session);
+  Result<RunAccount> run_on(Pooled& pooled, const RunRequest& request,
+                            std::span<const InputTensor> inputs, OutputSink& sink,
+                            CancelToken* cancel, std::uint32_t deadline_us);
 
   const Endpoint endpoint_;
   const ClientOptions options_;
   const std::string client_id_;
   std::mutex mutex_;
   std::vector<std::unique_ptr<Pooled>> idle_;
+  std::set<std::uint32_t> closed_handles_;  // of sessions that are gone; closed where still open
   HelloReply hello_;
   std::atomic<std::uint32_t> next_handle_{1};
   std::atomic<std::uint64_t> frames_sent_{0}, frames_received_{0};

@@ -33,6 +33,8 @@ class Connection {
   // Sends header and parts in one go; header.length is set to the parts' sum. Borrows the parts.
   Result<void> send(FrameHeader header, std::span<const iovec> parts);
   Result<void> send(FrameHeader header, std::string_view payload = {});
+  // A frame without payload, unless another thread is sending: then false, and nothing was sent.
+  bool try_send(FrameHeader header);
 
   // The next frame's header. Its payload must be taken, read or skipped before the next one.
   Result<FrameHeader> receive_header();

@@ -24,7 +24,7 @@ namespace outboard::wire {
 enum class Spool : std::uint8_t {
   kDisk,    // an unlinked file of mode 0600 in the temporary directory
   kMemory,  // a memory file (memfd)
-  kNone,    // not at all: such a model can be uploaded now, but not opened locally later
+  kNone,  // not at all: the package borrows the bytes until forget_bytes(), for an upload meanwhile
 };
 
 class ModelPackage {
@@ -55,6 +55,10 @@ class ModelPackage {
   // has changed.
   virtual Result<std::string> path_for_local_open() const = 0;
   virtual bool can_open_locally() const = 0;
+
+  // Ends the loan of Spool::kNone: the caller's bytes are about to go. Nothing to do for the
+  // others.
+  virtual void forget_bytes() const = 0;
 
  protected:
   Sha256 id_;

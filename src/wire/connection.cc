@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "wire/connection.h"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+
+#include "base/check.h"
+#include "base/limits.h"
+
+namespace outboard::wire {
+
+Connection::Connection(std::unique_ptr<Stream> stream)
+    : stream_(std::move(stream)), buffer_(limits::kReceiveBufferBytes) {}
+
+Result<void> Connection::send(FrameHeader header, std::span<const iovec> parts) {
+  constexpr std::size_t kInlineParts = 16;  // most Runs have fewer tensors: no allocation
+  std::array<iovec, kInlineParts + 1> inline_parts;
+  std::vector<iovec> many_parts;
+  iovec* all = inline_parts.data();
+  if (parts.size() > kInlineParts) {
+    many_parts.resize(parts.size() + 1);
+    all = many_parts.data();
+  }
+  header.length = 0;
+  std::size_t count = 1;
+  for (const iovec& part : parts) {
+    header.length += part.iov_len;
+    if (part.iov_len > 0) all[count++] = part;
+  }
+  std::array<std::byte, kFrameHeaderBytes> bytes = encode(header);
+  all[0] = {bytes.data(), bytes.size()};
+
+  const std::lock_guard lock(send_mutex_);
+  OB_CHECK_OK(stream_->write_all(std::span(all, count)));
+  frames_sent_.fetch_add(1, std::memory_order_relaxed);
+  bytes_sent_.fetch_add(kFrameHeaderBytes + header.length, std::memory_order_relaxed);
+  return {};
+}
+
+Result<void> Connection::send(FrameHeader header, std::string_view payload) {
+  const iovec part{const_cast<char*>(payload.data()), payload.size()};
+  return send(header, std::span(&part, 1));
+}
+
+bool Connection::try_send(FrameHeader header) {
+  header.length = 0;
+  std::array<std::byte, kFrameHeaderBytes> bytes = encode(header);
+  iovec part{bytes.data(), bytes.size()};
+  const std::unique_lock lock(send_mutex_, std::try_to_lock);
+  if (!lock.owns_lock() || !stream_->write_all(std::span(&part, 1))) return false;
+  frames_sent_.fetch_add(1, std::memory_order_relaxed);
+  bytes_sent_.fetch_add(kFrameHeaderBytes, std::memory_order_relaxed);
+  return true;
+}
+
+// Makes at least this many bytes lie in the buffer.
+Result<void> Connection::fill(std::size_t at_least) {
+  OB_CHECK(at_least <= buffer_.size());
+  while (end_ - begin_ < at_least) {
+    if (begin_ == end_) begin_ = end_ = 0;
+    if (buffer_.size() - begin_ < at_least) {
+      std::memmove(buffer_.data(), buffer_.data() + begin_, end_ - begin_);
+      end_ -= begin_;
+      begin_ = 0;
+    }
+    const iovec space{buffer_.data() + end_, buffer_.size() - end_};
+    OB_TRY(const std::size_t n, stream_->read_some(std::span(&space, 1)));
+    end_ += n;
+  }
+  return {};
+}
+
+Result<FrameHeader> Connection::receive_header() {
+  OB_CHECK(payload_left_ == 0);
+  OB_CHECK_OK(fill(kFrameHeaderBytes));
+  const std::span<const std::byte, kFrameHeaderBytes> bytes(buffer_.data() + begin_,
+                                                            kFrameHeaderBytes);
+  OB_TRY(const FrameHeader header, decode_frame_header(bytes));
+  begin_ += kFrameHeaderBytes;
+  payload_left_ = header.length;
+  ++frames_received_;
+  bytes_received_ += kFrameHeaderBytes + header.length;
+  return header;
+}
+
+Result<void> Connection::read(std::span<std::byte> destination) {
+  if (destination.size() > payload_left_)
+    return error(ErrorKind::kInvalid, "frame has {} bytes left where {} were expected",
+                 payload_left_, destination.size());
+  payload_left_ -= destination.size();
+  const std::size_t buffered = std::min(destination.size(), end_ - begin_);
+  if (buffered > 0) std::memcpy(destination.data(), buffer_.data() + begin_, buffered);
+  begin_ += buffered;
+  destination = destination.subspan(buffered);
+  while (!destination.empty()) {
+    // What is wanted goes straight to its place; what the peer sent beyond it, into the buffer.
+    const std::array<iovec, 2> space{
+        {{destination.data(), destination.size()}, {buffer_.data(), buffer_.size()}}};
+    OB_TRY(const std::size_t n, stream_->read_some(space));
+    const std::size_t wanted = std::min(n, destination.size());
+    destination = destination.subspan(wanted);
+    begin_ = 0;
+    end_ = n - wanted;
+  }
+  return {};
+}
+
+Result<std::string> Connection::read_string(std::uint64_t size_bytes) {
+  if (size_bytes > payload_left_)
+    return error(ErrorKind::kInvalid, "frame has {} bytes left where {} were expected",
+                 payload_left_, size_bytes);
+  // Grows as the bytes come: a peer that only claims a size costs nothing.
+  std::string text;
+  constexpr std::uint64_t kStep = 1u << 20;
+  while (text.size() < size_bytes) {
+    const std::size_t before = text.size(), step = std::min(kStep, size_bytes - before);
+    text.resize(before + step);
+    OB_CHECK_OK(read({reinterpret_cast<std::byte*>(text.data()) + before, step}));
+  }
+  return text;
+}
+
+Result<void> Connection::skip(std::uint64_t size_bytes) {
+  std::array<std::byte, 4096> sink;
+  while (size_bytes > 0) {
+    const std::size_t step = std::min<std::uint64_t>(sink.size(), size_bytes);
+    OB_CHECK_OK(read(std::span(sink).first(step)));
+    size_bytes -= step;
+  }
+  return {};
+}
+
+}  // namespace outboard::wire
