@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/onnxruntime/engine.h"
+
+#include <algorithm>
+#include <array>
+#include <fstream>
+#include <string_view>
+#include <utility>
+
+#include "engine/onnxruntime/library.h"
+#include "engine/onnxruntime/session.h"
+#include "engine/onnxruntime/session_options.h"
+
+namespace outboard::engine {
+namespace {
+
+// An .ort file is told by its FlatBuffers identifier; a file's name may be anything.
+bool is_ort_format(std::string_view head) {
+  return head.size() >= 8 && head.substr(4, 4) == "ORTM";
+}
+
+OpenOptions with_format(OpenOptions options, std::string_view head) {
+  if (is_ort_format(head)) options.config_entries["session.load_model_format"] = "ORT";
+  return options;
+}
+
+class OnnxRuntimeEngine final : public Engine {
+ public:
+  OnnxRuntimeEngine(std::shared_ptr<const Library> library, Device device, std::string device_name)
+      : library_(std::move(library)), device_(device), device_name_(std::move(device_name)) {}
+
+  std::string name() const override { return "onnxruntime"; }
+  std::string version() const override { return library_->version(); }
+  std::string device() const override { return device_name_; }
+  std::vector<std::string> available_providers() const override;
+
+  Result<std::shared_ptr<Session>> open(const std::string& path,
+                                        const OpenOptions& options) override {
+    std::array<char, 8> head{};
+    std::ifstream file(path, std::ios::binary);
+    if (!file) return error(ErrorKind::kNotFound, "the model ({}) cannot be read", path);
+    file.read(head.data(), head.size());
+    const std::string_view seen(head.data(), static_cast<std::size_t>(file.gcount()));
+    OB_TRY(const auto settings,
+           make_session_options(*library_, device_, with_format(options, seen)));
+    Owned<OrtSession> session(library_->api().ReleaseSession);
+    OB_CHECK_OK(library_->check(library_->api().CreateSession(library_->env(), path.c_str(),
+                                                              settings.get(), session.out())));
+    return OnnxRuntimeSession::make(library_, std::move(session));
+  }
+
+  Result<std::shared_ptr<Session>> open_bytes(std::span<const std::byte> model,
+                                              const OpenOptions& options) override {
+    const std::string_view head(reinterpret_cast<const char*>(model.data()),
+                                std::min<std::size_t>(model.size(), 8));
+    OB_TRY(const auto settings,
+           make_session_options(*library_, device_, with_format(options, head)));
+    Owned<OrtSession> session(library_->api().ReleaseSession);
+    OB_CHECK_OK(library_->check(library_->api().CreateSessionFromArray(
+        library_->env(), model.data(), model.size(), settings.get(), session.out())));
+    return OnnxRuntimeSession::make(library_, std::move(session));
+  }
+
+  std::unique_ptr<RunControl> make_run_control() override {
+    return std::make_unique<OnnxRuntimeRunControl>(library_);
+  }
+
+ private:
+  std::shared_ptr<const Library> library_;
+  const Device device_;
+  const std::string device_name_;
+};
+
+std::vector<std::string> OnnxRuntimeEngine::available_providers() const {
+  char** names = nullptr;
+  int count = 0;
+  std::vector<std::string> providers;
+  if (!library_->check(library_->api().GetAvailableProviders(&names, &count))) return providers;
+  for (int i = 0; i < count; ++i) providers.emplace_back(names[i]);
+  (void)library_->check(library_->api().ReleaseAvailableProviders(names, count));
+  return providers;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Engine>> load_onnxruntime(const OnnxRuntimeOptions& options) {
+  OB_TRY(const Device device, parse_device(options.device));
+  OB_TRY(auto library, Library::load(options));
+  // A device that cannot be used is said now, not when the first client comes.
+  if (auto usable = make_session_options(*library, device, {}); !usable)
+    return tl::make_unexpected(
+        std::move(usable.error())
+            .while_doing(fmt::format("preparing the device ({}) with ONNX Runtime {} ({})",
+                                     options.device, library->version(), library->path())));
+  return std::unique_ptr<Engine>(
+      std::make_unique<OnnxRuntimeEngine>(std::move(library), device, options.device));
+}
+
+}  // namespace outboard::engine

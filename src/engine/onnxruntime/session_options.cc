@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/onnxruntime/session_options.h"
+
+#include <charconv>
+#include <map>
+#include <vector>
+
+namespace outboard::engine {
+namespace {
+
+constexpr std::string_view kCudaProvider = "CUDAExecutionProvider";
+
+Result<void> append_cuda(const Library& library, OrtSessionOptions* target, int index,
+                         const std::vector<Provider>& providers) {
+  const OrtApi& api = library.api();
+  if (library.api_version() < 11)
+    return error(
+        ErrorKind::kUnimplemented,
+        "the device (cuda:{}) needs ONNX Runtime 1.11 or later, and the library ({}) is {}", index,
+        library.path(), library.version());
+  std::map<std::string, std::string> settings;
+  for (const Provider& provider : providers)
+    if (provider.name == kCudaProvider) settings = provider.options;
+  settings["device_id"] = std::to_string(index);
+  std::vector<const char*> keys, values;
+  for (const auto& [key, value] : settings) {
+    keys.push_back(key.c_str());
+    values.push_back(value.c_str());
+  }
+  Owned<OrtCUDAProviderOptionsV2> cuda(api.ReleaseCUDAProviderOptions);
+  OB_CHECK_OK(library.check(api.CreateCUDAProviderOptions(cuda.out())));
+  OB_CHECK_OK(library.check(
+      api.UpdateCUDAProviderOptions(cuda.get(), keys.data(), values.data(), keys.size())));
+  return library.check(api.SessionOptionsAppendExecutionProvider_CUDA_V2(target, cuda.get()));
+}
+
+Result<void> apply(const Library& library, OrtSessionOptions* target, const OpenOptions& options) {
+  const OrtApi& api = library.api();
+  const auto level = static_cast<GraphOptimizationLevel>(options.graph_optimization_level);
+  OB_CHECK_OK(library.check(api.SetSessionGraphOptimizationLevel(target, level)));
+  OB_CHECK_OK(library.check(api.SetSessionExecutionMode(
+      target, options.parallel_execution ? ORT_PARALLEL : ORT_SEQUENTIAL)));
+  for (const auto& [name, size] : options.free_dimensions_by_name)
+    OB_CHECK_OK(library.check(api.AddFreeDimensionOverrideByName(target, name.c_str(), size)));
+  for (const auto& [denotation, size] : options.free_dimensions_by_denotation)
+    OB_CHECK_OK(library.check(api.AddFreeDimensionOverride(target, denotation.c_str(), size)));
+  for (const auto& [key, value] : options.config_entries)
+    OB_CHECK_OK(library.check(api.AddSessionConfigEntry(target, key.c_str(), value.c_str())));
+  if (options.intra_op_threads > 0)
+    return library.check(api.SetIntraOpNumThreads(target, options.intra_op_threads));
+  if (library.has_shared_threads()) return library.check(api.DisablePerSessionThreads(target));
+  return {};
+}
+
+}  // namespace
+
+Result<Device> parse_device(std::string_view text) {
+  if (text == "cpu") return Device{};
+  Device device{.cuda = true};
+  if (text.starts_with("cuda:")) {
+    const char* end = text.data() + text.size();
+    const auto [stop, code] = std::from_chars(text.data() + 5, end, device.index);
+    if (code == std::errc{} && stop == end && device.index >= 0) return device;
+  }
+  return error(ErrorKind::kInvalid, "the device ({}) is not known; expected cpu or cuda:N", text);
+}
+
+Result<Owned<OrtSessionOptions>> make_session_options(const Library& library, const Device& device,
+                                                      const OpenOptions& options) {
+  Owned<OrtSessionOptions> target(library.api().ReleaseSessionOptions);
+  OB_CHECK_OK(library.check(library.api().CreateSessionOptions(target.out())));
+  OB_CHECK_OK(apply(library, target.get(), options));
+  if (device.cuda) OB_CHECK_OK(append_cuda(library, target.get(), device.index, options.providers));
+  return target;
+}
+
+}  // namespace outboard::engine

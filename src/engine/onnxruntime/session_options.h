@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+// OpenOptions and a device as ONNX Runtime's session options.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "base/result.h"
+#include "engine/engine.h"
+#include "engine/onnxruntime/library.h"
+
+namespace outboard::engine {
+
+struct Device {
+  bool cuda = false;
+  int index = 0;
+};
+
+// "cpu" or "cuda:N"; kInvalid otherwise.
+Result<Device> parse_device(std::string_view text);
+
+// With the device's execution provider appended. kEngine when the library cannot use the device.
+Result<Owned<OrtSessionOptions>> make_session_options(const Library& library, const Device& device,
+                                                      const OpenOptions& options);
+
+}  // namespace outboard::engine
