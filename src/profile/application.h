@@ -27,6 +27,13 @@ struct Burstiness {
   bool operator==(const Burstiness&) const = default;
 };
 
+// A part of an application's requests on one device; the parts of one application sum to 1.
+struct Replica {
+  std::string device;
+  double share = 1;  // in (0, 1]
+  bool operator==(const Replica&) const = default;
+};
+
 struct Application {
   std::string name;
   std::string model;  // ModelProfile::model; several applications may name the same one
@@ -36,6 +43,14 @@ struct Application {
   int priority = 0;                // Discipline::kPriority: the smallest goes first
   std::vector<double> arrivals_s;  // a recorded trace, ascending; empty: Poisson or `burstiness`
   Burstiness burstiness;           // read when there is no trace; the default is Poisson
+
+  // What a placement may do with it, and what it did.
+  std::vector<std::string> pinned;  // the devices that it may be on; empty: all
+  std::string apart;                // no two applications of the same group on one device; "": none
+  int max_replicas = 1;             // over how many devices its requests may be split
+  bool share_model = true;          // one copy of the model with other applications on the device
+  bool movable = true;              // may be moved to make room for others
+  std::vector<Replica> replicas;    // where it is, when it is on several devices; `device` is empty
 
   bool operator==(const Application&) const = default;
 };

@@ -28,6 +28,7 @@ struct Device {
   int servers = 1;  // equal units behind one queue (kFcfs, kPriority, kEdf)
   std::uint64_t memory_bytes = 0;
   double batch_wait_us = 0;  // kBatching: how long the first request waits for company
+  bool may_batch = false;    // a placement may choose between kFcfs and kBatching, and the wait
   Distribution network;      // a request's way there and back, added to every response
 
   bool operator==(const Device&) const = default;

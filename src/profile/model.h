@@ -29,6 +29,8 @@ struct ModelProfile {
   Distribution before;  // on the host before the accelerator (decode, resize)
   Distribution after;   // on the host after it
   std::uint64_t memory_bytes = 0;
+  // What every application adds on the device's host, its model shared or not (its front end).
+  std::uint64_t memory_per_application_bytes = 0;
   // Factor >= 1 on the service time while n models run at once, over and above the n-fold that
   // fair sharing itself gives: slow_down_per_other ^ (n - 1).
   double slow_down_per_other = 1.0;

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "profile/json/cluster.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
+#include <cmath>
 #include <nlohmann/json.hpp>
 #include <set>
 
@@ -52,9 +55,57 @@ Result<Burstiness> burstiness_from(const json& value, const std::string& place) 
   return burst;
 }
 
+Result<std::vector<Replica>> replicas_from(ObjectReader& read) {
+  std::vector<Replica> replicas;
+  double sum = 0;
+  for (const auto& [item, place] : read.elements("replicas")) {
+    ObjectReader part(*item, place);
+    replicas.push_back({part.text("device"), part.number("share", std::nullopt, 1e-6, 1)});
+    OB_CHECK_OK(part.finish());
+    sum += replicas.back().share;
+  }
+  if (!replicas.empty() && std::abs(sum - 1) > 1e-6) {
+    read.fail("replicas", fmt::format("must have shares that sum to 1, and theirs is {:g}", sum));
+  }
+  return replicas;
+}
+
 // The rate that a trace has: n - 1 gaps over its length.
 double rate_of(const std::vector<double>& arrivals_s) {
   return static_cast<double>(arrivals_s.size() - 1) / (arrivals_s.back() - arrivals_s.front());
+}
+
+// `device`, the replicas' devices and `pinned` must exist; what is on a device needs a profile
+// there.
+Result<void> check_devices(const Cluster& cluster, const Application& a, std::size_t i) {
+  std::vector<std::pair<std::string, std::string>> named;  // place, device
+  if (!a.device.empty()) named.emplace_back(fmt::format("applications[{}].device", i), a.device);
+  for (std::size_t k = 0; k < a.replicas.size(); ++k) {
+    named.emplace_back(fmt::format("applications[{}].replicas[{}].device", i, k),
+                       a.replicas[k].device);
+    for (std::size_t before = 0; before < k; ++before) {
+      if (a.replicas[before].device != a.replicas[k].device) continue;
+      return error(ErrorKind::kInvalid, "{} ({}) is used by a replica before it",
+                   named.back().first, named.back().second);
+    }
+  }
+  for (const auto& [place, name] : named) {
+    const Device* device = cluster.device(name);
+    if (!device) {
+      return error(ErrorKind::kInvalid, "{} ({}) is not among the devices", place, name);
+    }
+    if (!cluster.model(a.model, device->kind)) {
+      return error(ErrorKind::kInvalid,
+                   "{} ({}) is of kind ({}), and models has no profile of ({}) for that kind",
+                   place, name, device->kind, a.model);
+    }
+  }
+  for (std::size_t k = 0; k < a.pinned.size(); ++k) {
+    if (cluster.device(a.pinned[k])) continue;
+    return error(ErrorKind::kInvalid, "applications[{}].pinned[{}] ({}) is not among the devices",
+                 i, k, a.pinned[k]);
+  }
+  return {};
 }
 
 Result<void> check_names(const Cluster& cluster) {
@@ -88,19 +139,7 @@ Result<void> check_names(const Cluster& cluster) {
       return error(ErrorKind::kInvalid, "applications[{}].model ({}) is not among the models", i,
                    a.model);
     }
-    if (a.device.empty()) continue;
-    const Device* device = cluster.device(a.device);
-    if (!device) {
-      return error(ErrorKind::kInvalid, "applications[{}].device ({}) is not among the devices", i,
-                   a.device);
-    }
-    if (!cluster.model(a.model, device->kind)) {
-      return error(
-          ErrorKind::kInvalid,
-          "applications[{}].device ({}) is of kind ({}), and models has no profile of ({}) "
-          "for that kind",
-          i, a.device, device->kind, a.model);
-    }
+    OB_CHECK_OK(check_devices(cluster, a, i));
   }
   return {};
 }
@@ -117,6 +156,7 @@ Result<Device> device_from_json(const json& value, const std::string& place) {
   device.memory_bytes =
       static_cast<std::uint64_t>(read.number("memory_bytes", 0, 0, kMaxMemoryBytes));
   device.batch_wait_us = read.number("batch_wait_ms", 0, 0, 1e6) * 1e3;
+  device.may_batch = read.flag("may_batch", false);
   device.network = read.times_ms("network_ms");
   OB_CHECK_OK(read.finish());
   return device;
@@ -134,6 +174,8 @@ Result<ModelProfile> model_from_json(const json& value, const std::string& place
   model.after = read.times_ms("after_ms");
   model.memory_bytes =
       static_cast<std::uint64_t>(read.number("memory_bytes", 0, 0, kMaxMemoryBytes));
+  model.memory_per_application_bytes = static_cast<std::uint64_t>(
+      read.number("memory_per_application_bytes", 0, 0, kMaxMemoryBytes));
   model.slow_down_per_other = read.number("slow_down_per_other", 1, 1, 100);
   if (read.has("service_ms") && model.service.min_us() <= 0) {
     read.fail("service_ms", "must be positive");
@@ -170,6 +212,15 @@ Result<Application> application_from_json(const json& value, const std::string& 
     app.rate_per_s = read.number("rate_per_s", std::nullopt, 1e-9, kMaxRatePerS);
   } else if (read.has("rate_per_s")) {
     read.fail("rate_per_s", "must not be given beside arrivals_s, which has its own rate");
+  }
+  app.pinned = read.texts("pinned");
+  app.apart = read.text("apart", "");
+  app.max_replicas = static_cast<int>(read.integer("max_replicas", 1, 1, 1024));
+  app.share_model = read.flag("share_model", true);
+  app.movable = read.flag("movable", true);
+  OB_TRY(app.replicas, replicas_from(read));
+  if (!app.replicas.empty() && !app.device.empty()) {
+    read.fail("device", "must not be given beside replicas, which have their own");
   }
   if (const json* limit = read.object("limit")) {
     OB_TRY(app.limit, limit_from(*limit, read.place_of("limit")));
@@ -210,6 +261,7 @@ json as_json(const Device& device) {
           {"servers", device.servers},
           {"memory_bytes", device.memory_bytes},
           {"batch_wait_ms", device.batch_wait_us / 1e3},
+          {"may_batch", device.may_batch},
           {"network_ms", as_json(device.network)}};
 }
 
@@ -222,6 +274,7 @@ json as_json(const ModelProfile& model) {
                  {"before_ms", as_json(model.before)},
                  {"after_ms", as_json(model.after)},
                  {"memory_bytes", model.memory_bytes},
+                 {"memory_per_application_bytes", model.memory_per_application_bytes},
                  {"slow_down_per_other", model.slow_down_per_other}};
   if (model.batch) {
     result["batch"] = {{"slope_ms", model.batch->slope_us / 1e3},
@@ -234,6 +287,14 @@ json as_json(const ModelProfile& model) {
 json as_json(const Application& app) {
   json result = {{"name", app.name}, {"model", app.model}, {"priority", app.priority}};
   if (!app.device.empty()) result["device"] = app.device;
+  for (const Replica& part : app.replicas) {
+    result["replicas"].push_back({{"device", part.device}, {"share", part.share}});
+  }
+  if (!app.pinned.empty()) result["pinned"] = app.pinned;
+  if (!app.apart.empty()) result["apart"] = app.apart;
+  if (app.max_replicas != 1) result["max_replicas"] = app.max_replicas;
+  if (!app.share_model) result["share_model"] = false;
+  if (!app.movable) result["movable"] = false;
   if (app.arrivals_s.empty()) {
     result["rate_per_s"] = app.rate_per_s;
   } else {

@@ -111,6 +111,19 @@ Distribution ObjectReader::times_ms(std::string_view key, bool required) {
   return {};
 }
 
+std::vector<std::string> ObjectReader::texts(std::string_view key) {
+  std::vector<std::string> texts;
+  for (const auto& [value, place] : elements(key)) {
+    if (value->is_string() && !value->get_ref<const std::string&>().empty()) {
+      texts.push_back(value->get<std::string>());
+    } else if (!fault_) {
+      fault_ = Error{ErrorKind::kInvalid, fmt::format("{} ({}) must be a string that is not empty",
+                                                      place, shown(*value))};
+    }
+  }
+  return texts;
+}
+
 std::vector<double> ObjectReader::numbers(std::string_view key) {
   std::vector<double> numbers;
   for (const auto& [value, place] : elements(key)) {

@@ -39,7 +39,8 @@ class ObjectReader {
   // A Distribution (see distribution_from_json); the constant 0 when the field is not there and
   // `required` is false.
   Distribution times_ms(std::string_view key, bool required = false);
-  std::vector<double> numbers(std::string_view key);  // empty when it is not there
+  std::vector<std::string> texts(std::string_view key);  // none when it is not there
+  std::vector<double> numbers(std::string_view key);     // empty when it is not there
   // The elements of an array (empty when it is not there), each with its place. The pointers are
   // into the json.
   std::vector<std::pair<const nlohmann::json*, std::string>> elements(std::string_view key);
