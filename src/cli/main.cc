@@ -16,6 +16,7 @@ namespace {
 
 // In the order in which `outboard --help` lists them.
 constexpr void (*kVerbs[])(CLI::App&, int&) = {
+    add_profile,
     add_version,
 };
 

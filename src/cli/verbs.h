@@ -12,6 +12,7 @@ class App;
 
 namespace outboard::cli {
 
+void add_profile(CLI::App& app, int& exit_code);
 void add_version(CLI::App& app, int& exit_code);
 
 // Prints "outboard: MESSAGE" to standard error and returns 1.

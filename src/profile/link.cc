@@ -38,6 +38,7 @@ Result<Link> fit_echoes(std::span<const Echo> echoes) {
                  by_size.size());
 
   std::vector<std::pair<double, double>> points;  // bytes, round trip
+  points.reserve(by_size.size());
   for (auto& [size, times] : by_size) points.emplace_back(static_cast<double>(size), median(times));
   std::vector<double> slopes;
   for (std::size_t i = 0; i < points.size(); ++i)
@@ -45,6 +46,7 @@ Result<Link> fit_echoes(std::span<const Echo> echoes) {
       slopes.push_back((points[j].second - points[i].second) / (points[j].first - points[i].first));
   const double slope = std::max(0.0, median(slopes));
   std::vector<double> rests;
+  rests.reserve(points.size());
   for (const auto& [size, time] : points) rests.push_back(time - slope * size);
   Link link;
   link.delay_us = std::max(0.0, median(rests) / 2);

@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: Apache-2.0
+// `outboard profile`: what a model costs on a device, here or behind a server.
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+#include <utility>
+
+#include "cli/interrupt.h"
+#include "cli/profile_host.h"
+#include "cli/profile_report.h"
+#include "cli/progress.h"
+#include "cli/verbs.h"
+
+namespace outboard::cli {
+namespace {
+
+struct ProfileArguments {
+  std::vector<std::string> models;
+  std::string device = "cpu";
+  std::string server;
+  std::string ort_library;
+  std::string device_kind;
+  std::string output;
+  std::vector<std::string> shapes;
+  int threads = 0;
+  MeasureOptions measure;
+};
+
+Result<ShapeChoices> parse_shapes(const std::vector<std::string>& texts) {
+  ShapeChoices choices;
+  for (const std::string& text : texts) {
+    OB_TRY(auto shape, parse_shape(text));
+    choices.insert_or_assign(std::move(shape.first), std::move(shape.second));
+  }
+  return choices;
+}
+
+Result<std::unique_ptr<ProfileHost>> make_host(const ProfileArguments& arguments,
+                                               const std::atomic<bool>& stop,
+                                               ProgressLine& progress) {
+  if (arguments.server.empty()) {
+    engine::OnnxRuntimeOptions options;
+    options.library = arguments.ort_library;
+    options.device = arguments.device;
+    return make_local_host(options, arguments.threads);
+  }
+  OB_TRY(const wire::Endpoint server, wire::parse_endpoint(arguments.server));
+  return make_remote_host(server, stop, progress);
+}
+
+Result<ModelReport> profile_model(ProfileHost& host, const std::string& path,
+                                  const ProfileArguments& arguments, const ShapeChoices& shapes,
+                                  const std::atomic<bool>& stop, ProgressLine& progress) {
+  ModelReport report;
+  report.path = path;
+  report.profile.model = std::filesystem::path(path).stem().string();
+  auto opened = host.open(path, shapes, stop, progress);
+  if (!opened) return tl::make_unexpected(std::move(opened).error().while_doing("opening " + path));
+  report.inputs = std::move(opened->inputs);
+  report.load_us = std::move(opened->load_us);
+  report.profile.memory_bytes = opened->memory_bytes;
+  report.measurement = measure(
+      *opened->subject, arguments.measure, stop, Clock::monotonic(),
+      [&](const Measurement& so_far, double elapsed_s) {
+        progress.show(fmt::format("{}: {} Runs, {:.1f} of {:.1f} s, the last took {:.3f} ms",
+                                  report.profile.model, so_far.runs.size(), elapsed_s,
+                                  arguments.measure.duration_s, so_far.runs.back().total_us / 1e3));
+      });
+  return report;
+}
+
+Result<void> write_report(const ProfileReport& report, const std::string& output) {
+  const std::string text = as_json_text(report);
+  if (output.empty()) {
+    std::fwrite(text.data(), 1, text.size(), stdout);
+    return {};
+  }
+  std::ofstream file(output, std::ios::binary | std::ios::trunc);
+  file << text;
+  file.close();
+  if (!file) return error(ErrorKind::kInvalid, "the file ({}) cannot be written", output);
+  std::fputs(as_table(report).c_str(), stdout);
+  return {};
+}
+
+// What was measured is written in any case; an error of a model is told afterwards.
+Result<void> run_profile(const ProfileArguments& arguments) {
+  OB_TRY(const ShapeChoices shapes, parse_shapes(arguments.shapes));
+  const Interrupt interrupt;
+  const std::atomic<bool>& stop = interrupt.requested();
+  ProgressLine progress;
+  OB_TRY(const auto host, make_host(arguments, stop, progress));
+  ProfileReport report;
+  report.engine = host->engine();
+  report.device = host->device();
+  report.link = host->link();
+  if (!arguments.device_kind.empty()) report.device.kind = arguments.device_kind;
+  Result<void> outcome;
+  for (const std::string& path : arguments.models) {
+    if (stop) break;
+    auto model = profile_model(*host, path, arguments, shapes, stop, progress);
+    if (!model) {
+      outcome = tl::make_unexpected(std::move(model).error());
+      break;
+    }
+    model->profile.device_kind = report.device.kind;
+    conclude(*model, report.link ? &*report.link : nullptr);
+    const std::optional<Error> failure = model->measurement.failure;
+    report.models.push_back(*std::move(model));
+    if (failure) {
+      outcome = tl::make_unexpected(Error(*failure).while_doing("measuring " + path));
+      break;
+    }
+  }
+  progress.wipe();
+  report.interrupted = stop;
+  if (!report.models.empty()) OB_CHECK_OK(write_report(report, arguments.output));
+  if (report.interrupted && outcome && report.models.empty())
+    return error(ErrorKind::kCancelled, "interrupted before anything was measured");
+  return outcome;
+}
+
+}  // namespace
+
+void add_profile(CLI::App& app, int& exit_code) {
+  auto arguments = std::make_shared<ProfileArguments>();
+  CLI::App* verb = app.add_subcommand(
+      "profile",
+      "Measure what a model costs on a device: service time as a distribution, load time, memory, "
+      "and for a server the link's delay and rate. The inputs are random");
+  verb->add_option("MODEL", arguments->models, "ONNX models; each is measured alone")->required();
+  auto* device = verb->add_option("--device", arguments->device,
+                                  "The device here to measure on, cpu or cuda:N")
+                     ->capture_default_str();
+  verb->add_option("--server", arguments->server,
+                   "Measure on this server (HOST:PORT or unix:PATH) instead")
+      ->excludes(device);
+  verb->add_option("--shape", arguments->shapes,
+                   "An input's shape, as in image=1,3,224,224; repeatable. Dimensions that the "
+                   "model leaves open are 1 otherwise");
+  verb->add_option("--seconds", arguments->measure.duration_s,
+                   "How long to measure each model, its loading not counted")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  verb->add_option("--runs", arguments->measure.max_runs, "End after this many Runs of a model")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  verb->add_option("--warm-up", arguments->measure.warm_up_runs,
+                   "Runs before those that are measured")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  verb->add_option("--threads", arguments->threads,
+                   "Threads of the model here; 0 is one for each core")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  verb->add_option("--device-kind", arguments->device_kind,
+                   "What the profile calls this kind of device; default cpu-CORES here, and what "
+                   "the server says of itself there");
+  verb->add_option("--ort-library", arguments->ort_library,
+                   "The ONNX Runtime library to load, where it is not found by itself");
+  verb->add_option("--output", arguments->output,
+                   "Write the JSON to this file and a table to standard output");
+  verb->callback([arguments, &exit_code] {
+    if (auto done = run_profile(*arguments); !done) exit_code = report(done.error());
+  });
+}
+
+}  // namespace outboard::cli

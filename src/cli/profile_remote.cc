@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <fmt/format.h>
+
+#include <chrono>
+#include <cstring>
+#include <utility>
+
+#include "base/clock.h"
+#include "cli/profile_host.h"
+#include "engine/element_type.h"
+#include "wire/client.h"
+
+namespace outboard::cli {
+namespace {
+
+constexpr std::size_t kEchoSizes[] = {0, 4u << 10, 16u << 10, 48u << 10};
+constexpr int kEchoRounds = 40;
+constexpr auto kEchoLimit = std::chrono::seconds(3);
+
+// Outputs into memory that is kept from Run to Run.
+class KeptOutputs : public wire::OutputSink {
+ public:
+  explicit KeptOutputs(std::size_t count) : buffers_(count) {}
+  Result<std::span<std::byte>> allocate(std::size_t index,
+                                        const wire::TensorHeader& header) override {
+    std::vector<std::byte>& buffer = buffers_[index];
+    if (buffer.size() < header.data_bytes) buffer.resize(header.data_bytes);
+    return std::span(buffer).first(header.data_bytes);
+  }
+  Result<void> strings(std::size_t, const wire::TensorHeader&,
+                       std::span<const std::string_view>) override {
+    return {};
+  }
+
+ private:
+  std::vector<std::vector<std::byte>> buffers_;
+};
+
+class RemoteSubject : public Subject {
+ public:
+  RemoteSubject(std::shared_ptr<wire::RemoteSession> session, std::vector<InputTensor> inputs)
+      : session_(std::move(session)),
+        inputs_(std::move(inputs)),
+        sink_(session_->description().outputs.size()) {
+    views_.reserve(inputs_.size());
+    for (InputTensor& input : inputs_) {
+      if (input.type == engine::ElementType::kString) {
+        const std::vector<std::string_view> strings(input.strings.begin(), input.strings.end());
+        const std::string bytes = wire::encode_strings(strings);
+        input.data.resize(bytes.size());
+        std::memcpy(input.data.data(), bytes.data(), bytes.size());
+      }
+      views_.push_back({.header = {.type = static_cast<wire::ElementType>(input.type),
+                                   .dims = input.dims,
+                                   .data_bytes = input.data.size()},
+                        .data = input.data});
+    }
+    outputs_.resize(session_->description().outputs.size());
+    for (std::size_t i = 0; i < outputs_.size(); ++i) outputs_[i] = static_cast<std::uint32_t>(i);
+  }
+
+  Result<RunTimes> run() override {
+    OB_TRY(const wire::RunAccount account, session_->run(outputs_, views_, sink_));
+    RunTimes times;
+    times.send_us = static_cast<double>(account.send_ns) / 1e3;
+    times.queue_us = static_cast<double>(account.server.queue_ns) / 1e3;
+    times.compute_us = static_cast<double>(account.server.compute_ns) / 1e3;
+    times.receive_us = static_cast<double>(account.receive_ns) / 1e3;
+    times.total_us = times.send_us + static_cast<double>(account.wait_ns) / 1e3 + times.receive_us;
+    times.request_bytes = account.bytes_sent;
+    times.reply_bytes = account.bytes_received;
+    times.server_receive_us = static_cast<double>(account.server.receive_ns) / 1e3;
+    return times;
+  }
+
+ private:
+  std::shared_ptr<wire::RemoteSession> session_;
+  std::vector<InputTensor> inputs_;
+  KeptOutputs sink_;
+  std::vector<wire::InputTensor> views_;
+  std::vector<std::uint32_t> outputs_;
+};
+
+std::vector<engine::ValueInfo> as_infos(const std::vector<wire::ValueDescription>& values) {
+  std::vector<engine::ValueInfo> infos;
+  infos.reserve(values.size());
+  for (const wire::ValueDescription& value : values)
+    infos.push_back({.name = value.name,
+                     .kind = "tensor",
+                     .type = static_cast<engine::ElementType>(value.type),
+                     .has_shape = value.has_shape,
+                     .dims = value.dims,
+                     .dim_names = value.dim_names});
+  return infos;
+}
+
+class RemoteHost : public ProfileHost {
+ public:
+  explicit RemoteHost(const wire::Endpoint& server)
+      : client_(server, [] {
+          wire::ClientOptions options;
+          options.software = "outboard profile";
+          return options;
+        }()) {}
+
+  Result<void> connect(const std::atomic<bool>& stop, ProgressLine& progress) {
+    OB_TRY(const wire::HelloReply hello, client_.hello());
+    engine_ = hello.engine;
+    device_.name = client_.endpoint().to_string();
+    device_.kind = hello.device;
+    return measure_link(stop, progress);
+  }
+
+  const std::string& engine() const override { return engine_; }
+  const profile::Device& device() const override { return device_; }
+  const std::optional<LinkReport>& link() const override { return link_; }
+
+  Result<OpenedModel> open(const std::string& path, const ShapeChoices& shapes,
+                           const std::atomic<bool>& stop, ProgressLine& progress) override {
+    progress.show(fmt::format("reading {}", path));
+    OB_TRY(const auto package, wire::ModelPackage::from_path(path));
+    OB_TRY(const wire::ModelState state, client_.query(package->manifest()));
+    if (!state.complete) {
+      OB_CHECK_OK(client_.upload(*package, [&](std::uint64_t done, std::uint64_t total) {
+        progress.show_bytes("uploading", done, total);
+        return !stop;
+      }));
+    }
+    OpenedModel opened;
+    progress.show(fmt::format("opening {} on the server", path));
+    const Nanoseconds begin = Clock::monotonic().now();
+    OB_TRY(auto session, client_.open(package->id(), {}));
+    opened.load_us.push_back(
+        std::chrono::duration<double, std::micro>(Clock::monotonic().now() - begin).count());
+    const auto infos = as_infos(session->description().inputs);
+    OB_TRY(auto inputs, make_inputs(infos, shapes, 1));
+    opened.inputs = describe(infos, inputs);
+    opened.subject = std::make_unique<RemoteSubject>(std::move(session), std::move(inputs));
+    return opened;
+  }
+
+ private:
+  Result<void> measure_link(const std::atomic<bool>& stop, ProgressLine& progress) {
+    std::vector<profile::Echo> echoes;
+    std::vector<double> empty_us;
+    const Deadline limit = Deadline::in(kEchoLimit);
+    for (int round = 0; round < kEchoRounds && !stop; ++round) {
+      if (round > 1 && Clock::monotonic().now() > limit.at) break;
+      progress.show(fmt::format("measuring the link to {}", device_.name));
+      for (const std::size_t size : kEchoSizes) {
+        OB_TRY(const auto time, client_.ping(size));
+        const double us = std::chrono::duration<double, std::micro>(time).count();
+        if (round == 0) continue;  // the first ones open the connection's windows
+        echoes.push_back({size, us});
+        if (size == 0) empty_us.push_back(us);
+      }
+    }
+    if (empty_us.empty()) return {};  // interrupted before there was anything
+    OB_TRY(const profile::Link link, profile::fit_echoes(echoes));
+    OB_TRY(device_.network, profile::Distribution::from_samples(empty_us));
+    link_ = LinkReport{device_.name, {.up = link, .down = link}, device_.network};
+    return {};
+  }
+
+  wire::Client client_;
+  std::string engine_;
+  profile::Device device_;
+  std::optional<LinkReport> link_;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<ProfileHost>> make_remote_host(const wire::Endpoint& server,
+                                                      const std::atomic<bool>& stop,
+                                                      ProgressLine& progress) {
+  auto host = std::make_unique<RemoteHost>(server);
+  OB_CHECK_OK(host->connect(stop, progress));
+  return std::unique_ptr<ProfileHost>(std::move(host));
+}
+
+}  // namespace outboard::cli
