@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Installs what Outboard builds and tests with: Debian packages, a Python environment and the headers of
-# ONNX Runtime, the last two under build/deps. Does nothing where everything is there already.
+# Installs what Outboard builds and tests with: Debian packages, a Python environment, the headers of
+# ONNX Runtime and a picture for the demo, the last three under build/deps. Does nothing where everything is there already.
 #
 #   scripts/install-deps.sh [--check]    --check: say what is missing and exit 1
 set -euo pipefail
@@ -27,7 +27,7 @@ for tool in node npm; do
   command -v "$tool" >/dev/null || missing+=("$([ "$tool" = node ] && echo nodejs || echo npm)")
 done
 stamp=$deps/requirements.stamp
-want=$(cat scripts/requirements.txt scripts/ort-headers.sh tests/clients/package.json 2>/dev/null | sha256sum)
+want=$(cat scripts/requirements.txt scripts/ort-headers.sh scripts/get-picture.sh tests/clients/package.json 2>/dev/null | sha256sum)
 
 if [ "${1:-}" = --check ]; then
   [ ${#missing[@]} -eq 0 ] || { echo "missing Debian packages: ${missing[*]}" >&2; exit 1; }
@@ -53,6 +53,7 @@ python=/usr/bin/python3
 [ -x "$deps/venv/bin/python" ] || "$python" -m venv "$deps/venv"
 echo "installing Python packages of scripts/requirements.txt"
 "$deps/venv/bin/python" -m pip install --quiet --disable-pip-version-check -r scripts/requirements.txt
+scripts/get-picture.sh "$deps/pictures" "$deps/venv/bin/python"
 if [ -f tests/clients/package.json ]; then
   echo "installing the Node client of tests/clients/package.json"
   mkdir -p "$deps/node"
