@@ -12,6 +12,7 @@ import unittest
 BENCH = pathlib.Path(sys.argv.pop(1))
 sys.path.insert(0, str(BENCH))
 import common  # noqa: E402
+import offload  # noqa: E402
 
 
 class Rows(unittest.TestCase):
@@ -71,6 +72,39 @@ class Rows(unittest.TestCase):
             self.bench.row("x", 1, "us", "lower")
         with self.assertRaises(ValueError):
             self.bench.row("y", 1, "us", "smaller")
+
+
+class Offload(unittest.TestCase):
+    """How bench/offload.py makes figures of times."""
+
+    def test_added_by_hand(self):
+        pairs = [{"in_process_us": [1.0, 2.0, 9.0], "outboard_us": [10.0, 12.0, 90.0]},
+                 {"in_process_us": [3.0], "outboard_us": [14.0]}]
+        medians, p99, base50, base99 = offload.added(pairs)
+        self.assertEqual([10.0, 11.0], medians)
+        self.assertEqual(90.0 - 9.0, p99)
+        self.assertEqual((2.0, 9.0), (base50, base99))
+
+    def test_percentile_is_the_smallest_that_enough_do_not_exceed(self):
+        values = [float(v) for v in range(1, 101)]
+        self.assertEqual(99.0, offload.percentile(values, 0.99))
+        self.assertEqual(50.0, offload.percentile(values, 0.5))
+        self.assertEqual(7.0, offload.percentile([7.0], 0.99))
+
+    def test_a_run_that_was_not_remote_spoils_the_figure(self):
+        with tempfile.TemporaryDirectory() as folder:
+            report = pathlib.Path(folder, "report.json")
+            session = {"runs": {"server": 10, "local": 0, "failed": 0}, "server_run_mean_us": {"send": 1}}
+            report.write_text(json.dumps({"processes": [{"sessions": [session]}]}))
+            self.assertEqual({"send": 1}, offload.all_on_the_server(report, "x"))
+            session["runs"]["local"] = 1
+            report.write_text(json.dumps({"processes": [{"sessions": [session]}]}))
+            with self.assertRaises(common.Missing):
+                offload.all_on_the_server(report, "x")
+
+    def test_different_outputs_spoil_the_figure(self):
+        with self.assertRaises(common.Missing):
+            offload.add_rows(None, "x", {"largest_difference": 1e-6})
 
 
 class Run(unittest.TestCase):
