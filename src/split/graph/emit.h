@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+// Writes the ONNX model of a band: the operators of some units for some rows, with pads only where
+// the band touches the image's border, slices where operators need different rows of a tensor, and
+// weights either inside or as views into the model's file. Pure but for reading mapped weights.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "split/graph/band.h"
+
+namespace outboard::split {
+
+struct BandPort {
+  std::string name;  // of the model's input or output
+  TensorRows rows;
+};
+
+// A weight that the model names as external data, with its bytes in the model's file.
+struct WeightView {
+  std::string name;
+  std::span<const std::byte> bytes;
+};
+
+struct BandModel {
+  std::string bytes;  // a serialised ModelProto
+  std::vector<BandPort> inputs;
+  std::vector<BandPort> outputs;
+  std::vector<WeightView> weights;  // empty when they are inside
+};
+
+enum class Weights : std::uint8_t {
+  kInside,   // copied into the model
+  kOutside,  // initializers with external data, whose views are in BandModel::weights
+};
+
+struct EmitOptions {
+  Weights weights = Weights::kInside;
+};
+
+// The location that outside weights name; no file of that name exists.
+constexpr const char* kOutsideLocation = "outboard.weights";
+
+// The band that computes `wanted` with units [first, end); see BandWork::run for `slots`.
+// Errors: kInvalid when a wanted tensor is not made in these units.
+Result<BandModel> emit_band(const Graph& graph, int first_unit, int end_unit,
+                            std::span<const TensorRows> wanted, std::span<const SlotRows> slots,
+                            const EmitOptions& options = {});
+
+// A model that computes nothing but has every intermediate tensor among its outputs, with weights
+// as inputs: an engine that opens it says what shapes it infers, without ever seeing a weight.
+std::string shape_probe(const Graph& graph);
+
+}  // namespace outboard::split
