@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstring>
+#include <nlohmann/json.hpp>
 #include <utility>
 
 #include "base/clock.h"
@@ -94,6 +96,35 @@ std::vector<engine::ValueInfo> as_infos(const std::vector<wire::ValueDescription
   return infos;
 }
 
+// What the profile takes from a server's status; zeroes for what it does not say.
+struct ServerState {
+  std::uint64_t resident_bytes = 0;
+  int slots = 1;
+  bool has_session = false;  // of the model that was asked about
+  double open_us = 0;        // what opening it took there
+};
+
+ServerState read_status(const std::string& text, const std::string& model_id) {
+  ServerState state;
+  const auto json = nlohmann::json::parse(text, nullptr, false);
+  if (!json.is_object()) return state;
+  const auto number = [](const nlohmann::json& object, const char* key, double absent) {
+    const auto found = object.find(key);
+    return found != object.end() && found->is_number() ? found->get<double>() : absent;
+  };
+  state.resident_bytes =
+      static_cast<std::uint64_t>(std::max(0.0, number(json, "resident_bytes", 0)));
+  state.slots = std::clamp(static_cast<int>(number(json, "slots", 1)), 1, 1024);
+  const auto sessions = json.find("sessions");
+  if (sessions == json.end() || !sessions->is_array()) return state;
+  for (const auto& session : *sessions) {
+    if (!session.is_object() || session.value("model", std::string()) != model_id) continue;
+    state.has_session = true;
+    state.open_us = number(session, "open_ms", 0) * 1e3;
+  }
+  return state;
+}
+
 class RemoteHost : public ProfileHost {
  public:
   explicit RemoteHost(const wire::Endpoint& server)
@@ -108,6 +139,8 @@ class RemoteHost : public ProfileHost {
     engine_ = hello.engine;
     device_.name = client_.endpoint().to_string();
     device_.kind = hello.device;
+    OB_TRY(const std::string status, client_.status());
+    device_.servers = read_status(status, {}).slots;
     return measure_link(stop, progress);
   }
 
@@ -126,16 +159,29 @@ class RemoteHost : public ProfileHost {
         return !stop;
       }));
     }
-    OpenedModel opened;
+    const std::string id = package->id().hex();
+    OB_TRY(const std::string before_text, client_.status());
+    const ServerState before = read_status(before_text, id);
     progress.show(fmt::format("opening {} on the server", path));
     const Nanoseconds begin = Clock::monotonic().now();
     OB_TRY(auto session, client_.open(package->id(), {}));
-    opened.load_us.push_back(
-        std::chrono::duration<double, std::micro>(Clock::monotonic().now() - begin).count());
+    const double open_us =
+        std::chrono::duration<double, std::micro>(Clock::monotonic().now() - begin).count();
+    OpenedModel opened;
     const auto infos = as_infos(session->description().inputs);
     OB_TRY(auto inputs, make_inputs(infos, shapes, 1));
     opened.inputs = describe(infos, inputs);
     opened.subject = std::make_unique<RemoteSubject>(std::move(session), std::move(inputs));
+    if (auto first = opened.subject->run(); !first)  // also what makes the engine take its memory
+      return tl::make_unexpected(
+          std::move(first).error().while_doing("running it for the first time"));
+    OB_TRY(const std::string after_text, client_.status());
+    const ServerState after = read_status(after_text, id);
+    // The server's own figure also holds where the session was open before.
+    opened.load_us.push_back(after.open_us > 0 ? after.open_us : open_us);
+    if (!before.has_session && before.resident_bytes > 0 &&
+        after.resident_bytes > before.resident_bytes)
+      opened.memory_bytes = after.resident_bytes - before.resident_bytes;
     return opened;
   }
 
