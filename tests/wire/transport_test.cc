@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: Apache-2.0
+// One set of tests for every transport.
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <array>
+#include <filesystem>
+#include <numeric>
+#include <thread>
+
+#include "wire/connection.h"
+#include "wire/transport/endpoint.h"
+
+namespace outboard::wire {
+namespace {
+
+using std::chrono::milliseconds;
+
+std::string socket_path() {
+  return (std::filesystem::temp_directory_path() / fmt::format("outboard-test-{}.sock", ::getpid()))
+      .string();
+}
+
+using Ends = std::pair<std::unique_ptr<Stream>, std::unique_ptr<Stream>>;
+
+Ends connected(const std::string& transport) {
+  if (transport == "pair") return make_stream_pair();
+  const Endpoint endpoint =
+      parse_endpoint(transport == "unix" ? "unix:" + socket_path() : "127.0.0.1:0").value();
+  auto listener = listen_on(endpoint).value();
+  auto client = connect_to(listener->local_endpoint(), milliseconds(5000)).value();
+  return {std::move(client), listener->accept().value()};
+}
+
+class Transport : public ::testing::TestWithParam<const char*> {
+ protected:
+  void SetUp() override { std::tie(a_, b_) = connected(GetParam()); }
+  std::unique_ptr<Stream> a_, b_;
+};
+INSTANTIATE_TEST_SUITE_P(All, Transport, ::testing::Values("tcp", "unix", "pair"),
+                         [](const auto& info) { return std::string(info.param); });
+
+std::vector<std::byte> numbers(std::size_t count) {
+  std::vector<std::byte> bytes(count);
+  for (std::size_t i = 0; i < count; ++i) bytes[i] = static_cast<std::byte>(i * 31 + i / 251);
+  return bytes;
+}
+
+TEST_P(Transport, LargeFramesArriveWhole) {
+  const auto sent = numbers((5u << 20) + 3);
+  std::thread writer([&, connection = std::make_unique<Connection>(std::move(a_))] {
+    const std::array<iovec, 3> parts{
+        {{const_cast<std::byte*>(sent.data()), 10},
+         {nullptr, 0},
+         {const_cast<std::byte*>(sent.data()) + 10, sent.size() - 10}}};
+    EXPECT_TRUE(connection->send({.kind = FrameKind::kRun, .request_id = 1}, parts));
+    EXPECT_TRUE(connection->send({.kind = FrameKind::kPing, .request_id = 2}, "next"));
+  });
+  Connection receiver(std::move(b_));
+  const FrameHeader header = receiver.receive_header().value();
+  EXPECT_EQ(header.length, sent.size());
+  std::vector<std::byte> got(sent.size());
+  ASSERT_TRUE(receiver.read(std::span(got).first(7)));
+  ASSERT_TRUE(receiver.read(std::span(got).subspan(7)));
+  EXPECT_EQ(got, sent);
+  EXPECT_EQ(receiver.receive_header().value().request_id, 2u);
+  EXPECT_EQ(receiver.read_string(4).value(), "next");
+  writer.join();
+}
+
+TEST_P(Transport, MoreThanTheFrameHasIsRefused) {
+  Connection sender(std::move(a_)), receiver(std::move(b_));
+  ASSERT_TRUE(sender.send({.kind = FrameKind::kPing}, "four"));
+  ASSERT_TRUE(receiver.receive_header());
+  std::array<std::byte, 5> five{};
+  EXPECT_EQ(receiver.read(five).error().kind, ErrorKind::kInvalid);
+}
+
+TEST_P(Transport, SmallFramesCostOneReadEach) {
+  Connection sender(std::move(a_)), receiver(std::move(b_));
+  for (int i = 0; i < 100; ++i)
+    ASSERT_TRUE(sender.send({.kind = FrameKind::kPing, .request_id = 5}, "x"));
+  for (int i = 0; i < 100; ++i) {
+    ASSERT_TRUE(receiver.receive_header());
+    ASSERT_TRUE(receiver.skip(1));
+  }
+  EXPECT_EQ(receiver.frames_received(), 100u);
+  EXPECT_EQ(receiver.bytes_received(), sender.bytes_sent());
+}
+
+TEST_P(Transport, TheEndOfTheStreamIsDisconnected) {
+  Connection receiver(std::move(b_));
+  a_.reset();
+  EXPECT_EQ(receiver.receive_header().error().kind, ErrorKind::kDisconnected);
+}
+
+TEST_P(Transport, ShutDownWakesTheReader) {
+  std::thread reader([&] {
+    std::byte byte;
+    const iovec buffer{&byte, 1};
+    EXPECT_EQ(b_->read_some(std::span(&buffer, 1)).error().kind, ErrorKind::kDisconnected);
+  });
+  b_->shut_down();
+  reader.join();
+}
+
+TEST_P(Transport, APeerThatIsSilentIsATimeout) {
+  b_->set_stall_timeout(milliseconds(20));
+  std::byte byte;
+  const iovec buffer{&byte, 1};
+  EXPECT_EQ(b_->read_some(std::span(&buffer, 1)).error().kind, ErrorKind::kTimeout);
+}
+
+TEST_P(Transport, APeerThatDoesNotReadIsATimeout) {
+  a_->set_stall_timeout(milliseconds(20));
+  std::vector<std::byte> much(64u << 20);
+  iovec buffer{much.data(), much.size()};
+  EXPECT_EQ(a_->write_all(std::span(&buffer, 1)).error().kind, ErrorKind::kTimeout);
+}
+
+TEST_P(Transport, PeekSeesWithoutConsuming) {
+  std::array<std::byte, 4> seen{};
+  EXPECT_EQ(b_->peek(seen).value(), 0u);
+  std::string text = "ab";
+  iovec buffer{text.data(), text.size()};
+  ASSERT_TRUE(a_->write_all(std::span(&buffer, 1)));
+  EXPECT_EQ(b_->peek(seen).value(), 2u);
+  EXPECT_EQ(b_->peek(seen).value(), 2u);
+  const iovec all{seen.data(), seen.size()};
+  EXPECT_EQ(b_->read_some(std::span(&all, 1)).value(), 2u);
+  a_.reset();
+  EXPECT_EQ(b_->peek(seen).error().kind, ErrorKind::kDisconnected);
+}
+
+TEST_P(Transport, AFrameThatIsNoneEndsInASentence) {
+  std::string text(64, 'G');
+  iovec buffer{text.data(), text.size()};
+  ASSERT_TRUE(a_->write_all(std::span(&buffer, 1)));
+  Connection receiver(std::move(b_));
+  EXPECT_NE(receiver.receive_header().error().message.find("magic"), std::string::npos);
+}
+
+TEST(Endpoint, Parses) {
+  EXPECT_EQ(parse_endpoint("edge:80").value().to_string(), "edge:80");
+  EXPECT_EQ(parse_endpoint("edge").value().port, kDefaultPort);
+  EXPECT_EQ(parse_endpoint("[::1]:80").value().host, "::1");
+  EXPECT_EQ(parse_endpoint("[::1]:80").value().to_string(), "[::1]:80");
+  EXPECT_EQ(parse_endpoint("unix:/tmp/x").value().path, "/tmp/x");
+}
+
+TEST(Endpoint, SaysWhatIsWrong) {
+  for (const char* bad :
+       {"", ":80", "a:", "unix:", "[::1", "a:b:1", "::1", "http://x", "a:65536", "a:8x", "a b:1"})
+    EXPECT_FALSE(parse_endpoint(bad)) << bad;
+  EXPECT_EQ(parse_endpoint("edge:99999").error().message,
+            "port (99999) of address (edge:99999) must be a number from 0 to 65535");
+}
+
+TEST(Endpoint, KnowsWhatIsLocal) {
+  EXPECT_TRUE(is_local(parse_endpoint("127.0.0.5:1").value()).value());
+  EXPECT_TRUE(is_local(parse_endpoint("localhost:1").value()).value());
+  EXPECT_TRUE(is_local(parse_endpoint("[::1]:1").value()).value());
+  EXPECT_TRUE(is_local(parse_endpoint("unix:/x").value()).value());
+  EXPECT_FALSE(is_local(parse_endpoint("0.0.0.0:1").value()).value());
+  EXPECT_FALSE(is_local(parse_endpoint("192.0.2.1:1").value()).value());
+}
+
+TEST(Listener, NobodyThereIsDisconnected) {
+  auto listener = listen_on(parse_endpoint("127.0.0.1:0").value()).value();
+  const Endpoint gone = listener->local_endpoint();
+  listener.reset();
+  EXPECT_EQ(connect_to(gone, milliseconds(2000)).error().kind, ErrorKind::kDisconnected);
+}
+
+TEST(Listener, ShutDownEndsAccept) {
+  auto listener = listen_on(parse_endpoint("127.0.0.1:0").value()).value();
+  std::thread acceptor(
+      [&] { EXPECT_EQ(listener->accept().error().kind, ErrorKind::kDisconnected); });
+  listener->shut_down();
+  acceptor.join();
+}
+
+TEST(Listener, AUnixSocketInUseIsKeptAndALeftOverOneReplaced) {
+  const Endpoint endpoint = parse_endpoint("unix:" + socket_path() + "2").value();
+  auto first = listen_on(endpoint).value();
+  EXPECT_NE(listen_on(endpoint).error().message.find("is in use"), std::string::npos);
+  first.reset();
+  EXPECT_FALSE(std::filesystem::exists(endpoint.path));
+  EXPECT_TRUE(listen_on(endpoint));
+}
+
+}  // namespace
+}  // namespace outboard::wire
