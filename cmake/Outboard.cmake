@@ -19,6 +19,9 @@ if(OUTBOARD_SANITIZE)
   add_compile_options(-fsanitize=${OUTBOARD_SANITIZE} -fno-sanitize-recover=all)
   add_link_options(-fsanitize=${OUTBOARD_SANITIZE})
 endif()
+if(OUTBOARD_FUZZ)
+  add_compile_options(-fsanitize=fuzzer-no-link)
+endif()
 
 # outboard_library(NAME SOURCES ... DEPS ...): a static library that includes from src/.
 function(outboard_library name)

@@ -144,7 +144,7 @@ void Client::close_handle(std::uint32_t handle) {
   {
     const std::lock_guard lock(mutex_);
     closed_handles_.insert(handle);
-    const auto first = std::stable_partition(idle_.begin(), idle_.end(), [&](const auto& pooled) {
+    const auto first = std::partition(idle_.begin(), idle_.end(), [&](const auto& pooled) {
       return !pooled->open_handles.contains(handle);
     });
     affected.assign(std::move_iterator(first), std::move_iterator(idle_.end()));

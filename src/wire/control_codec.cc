@@ -34,6 +34,15 @@ Result<const Table*> verified_root(Bytes bytes, std::string_view what) {
   return flatbuffers::GetRoot<Table>(data);
 }
 
+// An element of a vector of scalars. The verifier does not check that a vector's 8-byte elements
+// are aligned, so a hostile buffer may have them anywhere.
+template <typename T>
+T element(const List<T>* list, std::size_t index) {
+  T value;
+  std::memcpy(&value, list->Data() + index * sizeof(T), sizeof(T));
+  return value;
+}
+
 // Copies fields out, remembering the first one that is over its limit.
 class Fields {
  public:
@@ -164,7 +173,7 @@ Result<std::vector<ValueDescription>> from_values(Fields& fields,
     value.type = static_cast<ElementType>(v->type());
     value.has_shape = v->has_shape();
     for (std::size_t d = 0, m = fields.count(v->dims(), "dims", limits::kRank); d < m; ++d)
-      value.dims.push_back(v->dims()->Get(static_cast<unsigned>(d)));
+      value.dims.push_back(element(v->dims(), d));
     for (std::size_t d = 0, m = fields.count(v->dim_names(), "dim names", limits::kRank); d < m;
          ++d)
       value.dim_names.push_back(fields.text(v->dim_names()->Get(static_cast<unsigned>(d)),
@@ -327,7 +336,7 @@ Result<ModelState> decode_model_state(Bytes bytes) {
   ModelState m;
   for (std::size_t i = 0, n = fields.count(root->have_bytes(), "have_bytes", limits::kModelFiles);
        i < n; ++i)
-    m.have_bytes.push_back(root->have_bytes()->Get(static_cast<unsigned>(i)));
+    m.have_bytes.push_back(element(root->have_bytes(), i));
   m.complete = root->complete();
   OB_CHECK_OK(fields.result());
   return m;

@@ -1,0 +1,16 @@
+# SPDX-License-Identifier: Apache-2.0
+# Runs PROGRAM over every file in FOLDERS; fails when there is none, as the test would then prove nothing.
+set(files)
+foreach(folder ${FOLDERS})
+  file(GLOB found ${folder}/*)
+  list(APPEND files ${found})
+endforeach()
+if(NOT files)
+  message(FATAL_ERROR "no inputs in ${FOLDERS}")
+endif()
+execute_process(COMMAND ${PROGRAM} ${files} RESULT_VARIABLE status OUTPUT_VARIABLE output ERROR_VARIABLE output)
+if(NOT status EQUAL 0)
+  message(FATAL_ERROR "${output}")
+endif()
+list(LENGTH files count)
+message(STATUS "${count} inputs replayed")
