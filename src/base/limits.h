@@ -27,5 +27,8 @@ inline constexpr std::size_t kReceiveBufferBytes = 16u << 10;  // per connection
 inline constexpr std::chrono::milliseconds kHeartbeatInterval{200};
 inline constexpr std::chrono::milliseconds kStallTimeout{1000};
 inline constexpr std::chrono::milliseconds kConnectTimeout{2000};
+// A client is dropped that does not say hello, or stops in mid-frame or mid-reply, for this long.
+inline constexpr std::chrono::milliseconds kHandshakeTimeout{5'000};
+inline constexpr std::chrono::milliseconds kClientStallTimeout{20'000};
 
 }  // namespace outboard::limits

@@ -43,14 +43,16 @@ Result<void> Connection::send(FrameHeader header, std::string_view payload) {
   return send(header, std::span(&part, 1));
 }
 
-bool Connection::try_send(FrameHeader header) {
-  header.length = 0;
+bool Connection::try_send(FrameHeader header, std::string_view payload) {
+  header.length = payload.size();
   std::array<std::byte, kFrameHeaderBytes> bytes = encode(header);
-  iovec part{bytes.data(), bytes.size()};
+  std::array<iovec, 2> parts{
+      {{bytes.data(), bytes.size()}, {const_cast<char*>(payload.data()), payload.size()}}};
   const std::unique_lock lock(send_mutex_, std::try_to_lock);
-  if (!lock.owns_lock() || !stream_->write_all(std::span(&part, 1))) return false;
+  if (!lock.owns_lock() || !stream_->write_all(std::span(parts).first(payload.empty() ? 1 : 2)))
+    return false;
   frames_sent_.fetch_add(1, std::memory_order_relaxed);
-  bytes_sent_.fetch_add(kFrameHeaderBytes, std::memory_order_relaxed);
+  bytes_sent_.fetch_add(kFrameHeaderBytes + header.length, std::memory_order_relaxed);
   return true;
 }
 

@@ -33,10 +33,11 @@ class Connection {
   // Sends header and parts in one go; header.length is set to the parts' sum. Borrows the parts.
   Result<void> send(FrameHeader header, std::span<const iovec> parts);
   Result<void> send(FrameHeader header, std::string_view payload = {});
-  // A frame without payload, unless another thread is sending: then false, and nothing was sent.
-  bool try_send(FrameHeader header);
+  // A small frame, unless another thread is sending: then false, and nothing was sent.
+  bool try_send(FrameHeader header, std::string_view payload = {});
 
   // The next frame's header. Its payload must be taken, read or skipped before the next one.
+  // After kTimeout with nothing buffered the peer is merely idle, and it may be called again.
   Result<FrameHeader> receive_header();
   // Exactly this many bytes of the current payload, into the caller's memory.
   Result<void> read(std::span<std::byte> destination);
@@ -48,6 +49,10 @@ class Connection {
   Stream& stream() { return *stream_; }
   // Whether bytes that the peer sent ahead lie in the buffer (a watcher must look there first).
   std::size_t buffered_bytes() const { return end_ - begin_; }
+  // The same bytes; they hold until the next receive.
+  std::span<const std::byte> buffered() const {
+    return std::span(buffer_).subspan(begin_, end_ - begin_);
+  }
 
   // Counters of both directions, frame headers included; for one Run's account and for tests.
   std::uint64_t frames_sent() const { return frames_sent_; }

@@ -1,0 +1,280 @@
+// SPDX-License-Identifier: Apache-2.0
+// The connection's life and every request but the Run, which peer_run.cc has.
+#include "serve/peer.h"
+
+#include <algorithm>
+#include <array>
+#include <exception>
+
+#include "base/limits.h"
+#include "base/log.h"
+#include "serve/convert.h"
+
+namespace outboard::serve {
+namespace {
+
+using wire::FrameHeader;
+using wire::FrameKind;
+
+constexpr std::size_t kUploadsPerConnection = 8;
+
+Error draining_error() {
+  return {ErrorKind::kOverloaded, "the server is draining; it takes no new requests", 0};
+}
+
+}  // namespace
+
+Peer::Peer(Shared& shared, std::unique_ptr<wire::Stream> stream, std::uint64_t number)
+    : shared_(shared),
+      number_(number),
+      connection_(std::move(stream)),
+      control_(shared.engine->make_run_control()),
+      watched_(connection_, [this] { stop(); }) {
+  shared_.watcher.add(watched_);
+}
+
+Peer::~Peer() { shared_.watcher.remove(watched_); }
+
+void Peer::stop() {
+  control_->terminate();
+  shared_.queue.cancel(ticket_);
+}
+
+void Peer::serve(const Error* refuse) {
+  // The last wall: no exception (memory, say) may end more than this connection.
+  try {
+    auto status = shake_hands(refuse);
+    while (status) {
+      auto header = connection_.receive_header();
+      if (!header) {
+        if (header.error().kind == ErrorKind::kTimeout && connection_.buffered_bytes() == 0)
+          continue;  // idle
+        status = tl::make_unexpected(std::move(header).error());
+        break;
+      }
+      request_id_ = header->request_id;
+      status = handle(*header);
+      count_bytes();
+    }
+    if (!status) say_goodbye(status.error());
+  } catch (const std::exception& e) {
+    log_error("connection failed connection={} reason=\"{}\"", number_, e.what());
+  }
+  count_bytes();
+}
+
+// Tells a peer that spoke nonsense so, before its connection ends.
+void Peer::say_goodbye(const Error& error) {
+  const bool gone = error.kind == ErrorKind::kDisconnected;
+  log(gone ? LogLevel::kDebug : LogLevel::kInfo, "connection ended connection={} reason=\"{}\"",
+      number_, error.message);
+  if (error.kind != ErrorKind::kInvalid && error.kind != ErrorKind::kRefused &&
+      error.kind != ErrorKind::kOverloaded)
+    return;
+  shared_.statistics.bad_connections.fetch_add(1);
+  connection_.stream().set_stall_timeout(limits::kStallTimeout);
+  if (!connection_.send({.kind = FrameKind::kError, .request_id = request_id_},
+                        wire::encode(error)))
+    return;
+  // A close with unread bytes would reset the connection, and the error be lost: so a little of
+  // what still comes is taken first.
+  std::array<std::byte, 4096> sink{};
+  const iovec space{sink.data(), sink.size()};
+  for (int i = 0; i < 256; ++i)
+    if (!connection_.stream().read_some(std::span(&space, 1))) break;
+}
+
+Result<void> Peer::shake_hands(const Error* refuse) {
+  connection_.stream().set_stall_timeout(limits::kHandshakeTimeout);
+  OB_TRY(const FrameHeader header, connection_.receive_header());
+  request_id_ = header.request_id;
+  if (header.kind != FrameKind::kHello)
+    return error(ErrorKind::kInvalid, "the first frame ({}) must be a hello",
+                 wire::name_of(header.kind));
+  OB_TRY(const std::string payload, read_payload(header));
+  OB_TRY(const wire::Hello hello, wire::decode_hello(std::as_bytes(std::span(payload))));
+  if (refuse != nullptr) return tl::make_unexpected(*refuse);
+  log_debug("connection opened connection={} client={} software=\"{}\"", number_, hello.client_id,
+            hello.software);
+  const wire::HelloReply answer{
+      .software = shared_.settings.software,
+      .server_id = shared_.server_id,
+      .features = {},  // none is known yet: all are declined
+      .heartbeat_ms = static_cast<std::uint32_t>(limits::kHeartbeatInterval.count()),
+      .engine = shared_.engine->name() + " " + shared_.engine->version(),
+      .device = shared_.engine->device()};
+  OB_CHECK_OK(reply(header, FrameKind::kHelloReply, wire::encode(answer)));
+  connection_.stream().set_stall_timeout(limits::kClientStallTimeout);
+  return {};
+}
+
+Result<void> Peer::handle(const FrameHeader& header) {
+  switch (header.kind) {
+    case FrameKind::kRun:
+      return handle_run(header);
+    case FrameKind::kPing: {
+      OB_TRY(const std::string payload, read_payload(header));
+      return reply(header, FrameKind::kPong, payload);
+    }
+    case FrameKind::kCancel:
+      return {};  // of a request that has ended meanwhile
+    case FrameKind::kModelQuery:
+      return handle_query(header);
+    case FrameKind::kUploadChunk:
+      return handle_chunk(header);
+    case FrameKind::kSessionOpen:
+      return handle_open(header);
+    case FrameKind::kSessionClose:
+      return handle_close(header);
+    case FrameKind::kStatus:
+      return reply(header, FrameKind::kStatusReply, status_json(shared_));
+    default:
+      return reply_error(header,
+                         {ErrorKind::kUnimplemented,
+                          fmt::format("this server does not know requests of kind {} ({})",
+                                      static_cast<int>(header.kind), wire::name_of(header.kind)),
+                          0});
+  }
+}
+
+// ---- models
+// -----------------------------------------------------------------------------------------
+
+Result<void> Peer::handle_query(const FrameHeader& header) {
+  OB_TRY(const std::string payload, read_payload(header));
+  OB_TRY(const auto manifest, wire::decode_model_manifest(std::as_bytes(std::span(payload))));
+  const auto state = query(manifest);
+  if (!state) return reply_error(header, state.error());
+  return reply(header, FrameKind::kModelState, wire::encode(*state));
+}
+
+Result<wire::ModelState> Peer::query(const wire::ModelManifest& manifest) {
+  std::unique_ptr<Store::Upload> upload;
+  OB_TRY(auto state, shared_.store->state(manifest, upload));
+  if (upload) {
+    uploads_.push_back(std::move(upload));
+    if (uploads_.size() > kUploadsPerConnection) uploads_.pop_front();
+  }
+  return state;
+}
+
+Result<void> Peer::handle_chunk(const FrameHeader& header) {
+  if (header.length < wire::kUploadChunkBytes)
+    return error(ErrorKind::kInvalid, "the chunk's frame ({} bytes) must have at least {}",
+                 header.length, wire::kUploadChunkBytes);
+  OB_TRY(const std::string record, connection_.read_string(wire::kUploadChunkBytes));
+  OB_TRY(const auto chunk, wire::decode_upload_chunk(std::as_bytes(std::span(record))));
+  if (shared_.draining) return reply_error(header, draining_error());
+  const std::uint64_t size = connection_.payload_left();
+  const auto buffer = shared_.buffers.take(std::max<std::uint64_t>(size, 1));
+  if (buffer.data() == nullptr)
+    return reply_error(header, {ErrorKind::kOverloaded, "the server has no memory left", 0});
+  const std::span bytes(buffer.data(), size);
+  OB_CHECK_OK(connection_.read(bytes));
+  Watcher::Busy busy(shared_.watcher, watched_, header.request_id);
+  const auto have = append(chunk, bytes);
+  busy.end();
+  if (!have) return reply_error(header, have.error());
+  shared_.statistics.upload_bytes.fetch_add(size);
+  return reply(header, FrameKind::kUploadState, wire::encode(wire::UploadState{*have}));
+}
+
+Result<std::uint64_t> Peer::append(const wire::UploadChunk& chunk,
+                                   std::span<const std::byte> bytes) {
+  const auto holds = [&](const std::unique_ptr<Store::Upload>& upload) {
+    const auto& files = upload->manifest().files;
+    return std::any_of(files.begin(), files.end(),
+                       [&](const wire::ModelFile& file) { return file.sha256 == chunk.file; });
+  };
+  const auto found = std::find_if(uploads_.rbegin(), uploads_.rend(), holds);
+  if (found == uploads_.rend())
+    return error(
+        ErrorKind::kInvalid,
+        "the chunk's file ({}) must be one of a model that was asked for on this connection",
+        chunk.file.hex().substr(0, 12));
+  auto have = shared_.store->append(**found, chunk, bytes);
+  // Sessions that nobody uses any more must not keep a store full.
+  if (!have && have.error().kind == ErrorKind::kOverloaded && shared_.sessions.close_idle() > 0)
+    have = shared_.store->append(**found, chunk, bytes);
+  if (have && *have == chunk.file_bytes) publish_complete(chunk.file);
+  return have;
+}
+
+// A file is complete: so may be models that wait for it.
+void Peer::publish_complete(const Sha256& file) {
+  for (auto i = uploads_.begin(); i != uploads_.end();) {
+    const auto& files = (*i)->manifest().files;
+    const bool names =
+        std::any_of(files.begin(), files.end(), [&](const auto& f) { return f.sha256 == file; });
+    bool complete = false;
+    if (names) {
+      std::unique_ptr<Store::Upload> still_missing;
+      const auto state = shared_.store->state((*i)->manifest(), still_missing);
+      complete = state && state->complete;
+    }
+    i = complete ? uploads_.erase(i) : std::next(i);
+  }
+}
+
+// ---- sessions
+// ---------------------------------------------------------------------------------------
+
+Result<void> Peer::handle_open(const FrameHeader& header) {
+  OB_TRY(const std::string payload, read_payload(header));
+  OB_TRY(const auto request, wire::decode_session_open(std::as_bytes(std::span(payload))));
+  Watcher::Busy busy(shared_.watcher, watched_, header.request_id);
+  const auto description = open(request);
+  busy.end();
+  if (!description) return reply_error(header, description.error());
+  return reply(header, FrameKind::kSessionOpened, *description);
+}
+
+Result<std::string> Peer::open(const wire::SessionOpen& request) {
+  if (shared_.draining) return tl::make_unexpected(draining_error());
+  if (sessions_.contains(request.handle))
+    return error(ErrorKind::kInvalid, "the handle ({}) is in use on this connection",
+                 request.handle);
+  if (sessions_.size() >= limits::kSessionsPerConnection)
+    return error(ErrorKind::kRefused, "the connection has as many sessions as it may ({})",
+                 limits::kSessionsPerConnection);
+  OB_TRY(const auto options, to_engine(request.options));
+  OB_TRY(auto use, shared_.sessions.open(request.model, options));
+  std::string description = use.description();
+  sessions_.emplace(request.handle, std::move(use));
+  return description;
+}
+
+Result<void> Peer::handle_close(const FrameHeader& header) {
+  OB_TRY(const std::string payload, read_payload(header));
+  OB_TRY(const std::uint32_t handle, wire::decode_session_close(std::as_bytes(std::span(payload))));
+  sessions_.erase(handle);  // not answered; a handle that is not open is no harm
+  return {};
+}
+
+// ---- frames
+// -----------------------------------------------------------------------------------------
+
+Result<std::string> Peer::read_payload(const FrameHeader& header) {
+  return connection_.read_string(header.length);
+}
+
+Result<void> Peer::reply(const FrameHeader& request, FrameKind kind, std::string_view payload) {
+  return connection_.send({.kind = kind, .request_id = request.request_id}, payload);
+}
+
+Result<void> Peer::reply_error(const FrameHeader& request, const Error& error) {
+  OB_CHECK_OK(connection_.skip(connection_.payload_left()));
+  log_debug("request failed connection={} kind={} reason=\"{}\"", number_,
+            wire::name_of(request.kind), error.message);
+  return reply(request, FrameKind::kError, wire::encode(error));
+}
+
+void Peer::count_bytes() {
+  const std::uint64_t sent = connection_.bytes_sent(), received = connection_.bytes_received();
+  shared_.statistics.bytes_sent.fetch_add(sent - std::exchange(counted_sent_, sent),
+                                          std::memory_order_relaxed);
+  shared_.statistics.bytes_received.fetch_add(received - std::exchange(counted_received_, received),
+                                              std::memory_order_relaxed);
+}
+
+}  // namespace outboard::serve

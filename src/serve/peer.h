@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+// One client's connection, served by one thread, one request at a time.
+//
+// A request that fails is answered with an error and the connection lives on; bytes that are not
+// the protocol's are answered, where they can be, and end the connection. Nothing that a peer
+// sends ends more than its own connection.
+// Thread-safety: serve() by its thread; shut_down() and stop() by any other.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "serve/shared.h"
+#include "wire/connection.h"
+#include "wire/messages.h"
+
+namespace outboard::serve {
+
+class Peer {
+ public:
+  Peer(Shared& shared, std::unique_ptr<wire::Stream> stream, std::uint64_t number);
+  ~Peer();
+  Peer(const Peer&) = delete;
+  Peer& operator=(const Peer&) = delete;
+
+  // Until the connection ends. `refuse`: answers the handshake with this error and ends.
+  void serve(const Error* refuse = nullptr);
+  void shut_down() { connection_.stream().shut_down(); }
+  // Ends the request under way soon; the watcher calls it, and a server that stops at once.
+  void stop();
+
+ private:
+  struct Inputs;  // a Run's inputs as received
+
+  Result<void> shake_hands(const Error* refuse);
+  Result<void> handle(const wire::FrameHeader& header);
+  Result<void> handle_query(const wire::FrameHeader& header);
+  Result<void> handle_chunk(const wire::FrameHeader& header);
+  Result<void> handle_open(const wire::FrameHeader& header);
+  Result<void> handle_close(const wire::FrameHeader& header);
+  Result<void> handle_run(const wire::FrameHeader& header);
+
+  // Their errors are answers to the client; what they return the connection survives.
+  Result<wire::ModelState> query(const wire::ModelManifest& manifest);
+  Result<std::uint64_t> append(const wire::UploadChunk& chunk, std::span<const std::byte> bytes);
+  void publish_complete(const Sha256& file);
+  Result<std::string> open(const wire::SessionOpen& request);
+
+  Result<wire::RunRequest> receive_run_request();
+  Result<const SessionPool::Use*> check_run(const wire::RunRequest& request) const;
+  // The outer Result is the stream's, the inner one an answer.
+  Result<Result<void>> receive_inputs(const wire::RunRequest& request, Inputs& inputs);
+  Result<std::unique_ptr<engine::RunOutputs>> compute(const wire::FrameHeader& header,
+                                                      const SessionPool::Use& use,
+                                                      const wire::RunRequest& request,
+                                                      const Inputs& inputs, Deadline deadline,
+                                                      wire::ServerTimes& times);
+  Result<void> send_outputs(const wire::FrameHeader& header, const engine::RunOutputs& outputs,
+                            const wire::ServerTimes& times);
+
+  Result<std::string> read_payload(const wire::FrameHeader& header);
+  Result<void> reply(const wire::FrameHeader& request, wire::FrameKind kind,
+                     std::string_view payload);
+  // Skips what is left of the request and answers it.
+  Result<void> reply_error(const wire::FrameHeader& request, const Error& error);
+  void say_goodbye(const Error& error);
+  void count_bytes();
+
+  Shared& shared_;
+  const std::uint64_t number_;
+  wire::Connection connection_;
+  std::map<std::uint32_t, SessionPool::Use> sessions_;  // by handle
+  std::deque<std::unique_ptr<Store::Upload>> uploads_;
+  std::uint64_t request_id_ = 0;  // of the frame that is being handled
+  std::uint64_t counted_sent_ = 0, counted_received_ = 0;
+  const std::unique_ptr<engine::RunControl> control_;
+  DeviceQueue::Ticket ticket_;
+  bool control_used_ = false;
+  Watched watched_;
+};
+
+}  // namespace outboard::serve

@@ -1,0 +1,273 @@
+// SPDX-License-Identifier: Apache-2.0
+// A Run: receive, wait for the device, compute, send. The hot path: one receive and one send for a
+// small model, and no allocation that grows with the tensors.
+#include <algorithm>
+#include <array>
+#include <cstring>
+
+#include "base/cursor.h"
+#include "base/limits.h"
+#include "base/log.h"
+#include "serve/convert.h"
+#include "serve/peer.h"
+
+namespace outboard::serve {
+namespace {
+
+using wire::FrameHeader;
+using wire::FrameKind;
+
+// Bytes of inputs are counted against the limit as they come, in steps, so that a client that only
+// claims a size takes nothing from the others.
+constexpr std::uint64_t kReceiveStepBytes = 16u << 20;
+
+Nanoseconds now() { return Clock::monotonic().now(); }
+
+std::uint64_t since_ns(Nanoseconds start) {
+  return static_cast<std::uint64_t>((now() - start).count());
+}
+
+std::uint64_t aligned(std::uint64_t size) {
+  return (size + BufferPool::kAlignment - 1) / BufferPool::kAlignment * BufferPool::kAlignment;
+}
+
+// A share of the bytes that Runs under way may hold.
+class InFlightBytes {
+ public:
+  InFlightBytes(std::atomic<std::uint64_t>& total, std::uint64_t limit)
+      : total_(total), limit_(limit) {}
+  InFlightBytes(const InFlightBytes&) = delete;
+  InFlightBytes& operator=(const InFlightBytes&) = delete;
+  ~InFlightBytes() { total_.fetch_sub(held_, std::memory_order_relaxed); }
+  bool grow(std::uint64_t bytes) {
+    if (total_.fetch_add(bytes, std::memory_order_relaxed) + bytes > limit_) {
+      total_.fetch_sub(bytes, std::memory_order_relaxed);
+      return false;
+    }
+    held_ += bytes;
+    return true;
+  }
+
+ private:
+  std::atomic<std::uint64_t>& total_;
+  const std::uint64_t limit_;
+  std::uint64_t held_ = 0;
+};
+
+class InFlight {
+ public:
+  explicit InFlight(Shared& shared) : shared_(shared) { shared_.statistics.in_flight.fetch_add(1); }
+  ~InFlight() {
+    if (shared_.statistics.in_flight.fetch_sub(1) == 1 && shared_.draining) {
+      const std::lock_guard lock(shared_.drain_mutex);
+      shared_.drained.notify_all();
+    }
+  }
+  InFlight(const InFlight&) = delete;
+  InFlight& operator=(const InFlight&) = delete;
+
+ private:
+  Shared& shared_;
+};
+
+Error stopped_error(ErrorKind why) {
+  if (why == ErrorKind::kTimeout)
+    return {ErrorKind::kTimeout, "the deadline passed while the Run computed", 0};
+  return {ErrorKind::kCancelled, "the Run was cancelled", 0};
+}
+
+}  // namespace
+
+struct Peer::Inputs {
+  Inputs(std::atomic<std::uint64_t>& total, std::uint64_t limit) : counted(total, limit) {}
+  InFlightBytes counted;
+  BufferPool::Buffer memory;
+  std::vector<std::vector<std::string_view>> strings;  // of kString inputs; views into memory
+  std::vector<engine::InputView> views;
+};
+
+Result<void> Peer::handle_run(const FrameHeader& header) {
+  const Nanoseconds start = now();
+  const InFlight in_flight(shared_);
+  const Deadline deadline = header.deadline_us == 0
+                                ? Deadline::never()
+                                : Deadline{start + std::chrono::microseconds(header.deadline_us)};
+  OB_TRY(const wire::RunRequest request, receive_run_request());
+  // Counted before it is asked for: a drain that began before sees either this Run or its refusal.
+  if (shared_.draining) {
+    shared_.statistics.refused_runs.fetch_add(1, std::memory_order_relaxed);
+    return reply_error(
+        header, {ErrorKind::kOverloaded, "the server is draining; it takes no new requests", 0});
+  }
+  const auto use = check_run(request);
+  if (!use) {
+    shared_.statistics.refused_runs.fetch_add(1, std::memory_order_relaxed);
+    return reply_error(header, use.error());
+  }
+  Inputs inputs(shared_.statistics.in_flight_bytes, shared_.settings.max_in_flight_bytes);
+  OB_TRY(const auto received, receive_inputs(request, inputs));
+  if (!received) {
+    shared_.statistics.refused_runs.fetch_add(1, std::memory_order_relaxed);
+    return reply_error(header, received.error());
+  }
+  wire::ServerTimes times;
+  times.receive_ns = since_ns(start);
+  const auto outputs = compute(header, **use, request, inputs, deadline, times);
+  if (!outputs) {
+    auto& statistics = shared_.statistics;
+    const bool cancelled = outputs.error().kind == ErrorKind::kCancelled;
+    (cancelled ? statistics.cancelled_runs : statistics.failed_runs)
+        .fetch_add(1, std::memory_order_relaxed);
+    return reply_error(header, outputs.error());
+  }
+  shared_.statistics.runs.fetch_add(1, std::memory_order_relaxed);
+  shared_.statistics.queue.add(times.queue_ns);
+  shared_.statistics.compute.add(times.compute_ns);
+  (*use)->count_run();
+  return send_outputs(header, **outputs, times);
+}
+
+// The record before the tensors. An error is a peer's that does not speak the protocol.
+Result<wire::RunRequest> Peer::receive_run_request() {
+  std::array<std::byte, wire::kRunRecordPrefixBytes> prefix{};
+  OB_CHECK_OK(connection_.read(prefix));
+  const auto size = ByteReader(prefix).read<std::uint32_t>();
+  if (size < prefix.size() || size > limits::kRunHeaderBytes)
+    return error(ErrorKind::kInvalid, "the size ({}) of a Run's record must be from {} to {}", size,
+                 prefix.size(), limits::kRunHeaderBytes);
+  std::string record(size, '\0');
+  const std::span bytes = std::as_writable_bytes(std::span(record));
+  std::copy(prefix.begin(), prefix.end(), bytes.begin());
+  OB_CHECK_OK(connection_.read(bytes.subspan(prefix.size())));
+  OB_TRY(wire::RunRequest request, wire::decode_run_request(bytes));
+  std::uint64_t data_bytes = 0;
+  for (const wire::TensorHeader& input : request.inputs) data_bytes += input.data_bytes;
+  if (data_bytes != connection_.payload_left())
+    return error(ErrorKind::kInvalid, "the tensors of a Run ({} bytes) must fill its frame ({})",
+                 data_bytes, connection_.payload_left());
+  return request;
+}
+
+Result<const SessionPool::Use*> Peer::check_run(const wire::RunRequest& request) const {
+  const auto found = sessions_.find(request.session);
+  if (found == sessions_.end())
+    return error(ErrorKind::kNotFound, "the session ({}) is not open on this connection",
+                 request.session);
+  const engine::ModelInfo& info = found->second.session().info();
+  if (request.inputs.size() != info.inputs.size())
+    return error(ErrorKind::kInvalid, "the number of inputs ({}) must be the session's ({})",
+                 request.inputs.size(), info.inputs.size());
+  for (std::size_t i = 0; i < info.inputs.size(); ++i)
+    OB_CHECK_OK(check_input(info.inputs[i], request.inputs[i]));
+  if (request.outputs.empty())
+    return error(ErrorKind::kInvalid, "the number of outputs (0) must be at least 1");
+  for (const std::uint32_t output : request.outputs)
+    if (output >= info.outputs.size())
+      return error(ErrorKind::kInvalid, "the output ({}) must be one of the session's ({})", output,
+                   info.outputs.size());
+  return &found->second;
+}
+
+Result<Result<void>> Peer::receive_inputs(const wire::RunRequest& request, Inputs& inputs) {
+  std::uint64_t total = 0;
+  for (const wire::TensorHeader& input : request.inputs) total += aligned(input.data_bytes);
+  if (total > shared_.settings.max_in_flight_bytes)
+    return Result<void>(error(ErrorKind::kRefused,
+                              "the Run's inputs ({} bytes) must be at most what the server holds "
+                              "for all Runs ({})",
+                              total, shared_.settings.max_in_flight_bytes));
+  const Result<void> full = error(ErrorKind::kOverloaded,
+                                  "the server holds as many bytes of Runs under way as it may ({})",
+                                  shared_.settings.max_in_flight_bytes);
+  if (total > 0) {
+    inputs.memory = shared_.buffers.take(total);
+    if (inputs.memory.data() == nullptr) return full;
+  }
+  inputs.views.reserve(request.inputs.size());
+  std::uint64_t offset = 0;
+  for (const wire::TensorHeader& header : request.inputs) {
+    const std::span<std::byte> data(inputs.memory.data() + offset, header.data_bytes);
+    for (std::uint64_t done = 0; done < data.size();) {
+      const auto step = std::min<std::uint64_t>(kReceiveStepBytes, data.size() - done);
+      if (!inputs.counted.grow(step)) return full;
+      OB_CHECK_OK(connection_.read(data.subspan(done, step)));
+      done += step;
+    }
+    offset += aligned(header.data_bytes);
+    if (header.type == wire::ElementType::kString) {
+      OB_TRY(auto strings,
+             wire::decode_strings(data, wire::element_count(header.dims).value_or(0)));
+      inputs.strings.push_back(std::move(strings));
+      inputs.views.push_back(to_engine(header, {}, inputs.strings.back()));
+    } else {
+      inputs.views.push_back(to_engine(header, data, {}));
+    }
+  }
+  return Result<void>();
+}
+
+Result<std::unique_ptr<engine::RunOutputs>> Peer::compute(const FrameHeader& header,
+                                                          const SessionPool::Use& use,
+                                                          const wire::RunRequest& request,
+                                                          const Inputs& inputs, Deadline deadline,
+                                                          wire::ServerTimes& times) {
+  std::vector<engine::OutputWanted> wanted;
+  wanted.reserve(request.outputs.size());
+  for (const std::uint32_t output : request.outputs) wanted.push_back({.index = output});
+
+  if (std::exchange(control_used_, false)) {
+    control_->reset();
+    shared_.queue.reset(ticket_);
+  }
+  Watcher::Busy busy(shared_.watcher, watched_, header.request_id, deadline);
+  const Nanoseconds queued = now();
+  Result<std::unique_ptr<engine::RunOutputs>> outputs(nullptr);
+  {
+    const auto slot = shared_.queue.acquire(ticket_, deadline);
+    const Nanoseconds begun = now();
+    times.queue_ns = static_cast<std::uint64_t>((begun - queued).count());
+    if (slot) {
+      outputs = use.session().run(inputs.views, wanted, control_.get());
+    } else {
+      outputs = tl::make_unexpected(slot.error());
+    }
+    times.compute_ns = since_ns(begun);
+  }
+  times.queue_depth = shared_.queue.depth();
+  if (const auto stopped = busy.end()) {
+    control_used_ = true;
+    if (!outputs) return tl::make_unexpected(stopped_error(*stopped));
+  }
+  return outputs;
+}
+
+Result<void> Peer::send_outputs(const FrameHeader& header, const engine::RunOutputs& outputs,
+                                const wire::ServerTimes& times) {
+  wire::RunResult result;
+  result.times = times;
+  result.outputs.reserve(outputs.values().size());
+  std::vector<std::string> texts;
+  texts.reserve(outputs.values().size());
+  std::vector<iovec> parts(1);
+  parts.reserve(outputs.values().size() + 1);
+  std::uint64_t total = 0;
+  for (const engine::OutputView& output : outputs.values()) {
+    std::span<const std::byte> data = output.data;
+    if (output.type == engine::ElementType::kString)
+      data = std::as_bytes(std::span(texts.emplace_back(wire::encode_strings(output.strings))));
+    if (data.size() > limits::kTensorBytes || output.dims.size() > limits::kRank ||
+        (total += data.size()) > limits::kRunBytes - limits::kRunHeaderBytes)
+      return reply_error(header, {ErrorKind::kRefused,
+                                  fmt::format("the Run's outputs ({} bytes so far) are beyond what "
+                                              "the wire carries",
+                                              total),
+                                  0});
+    result.outputs.push_back(to_wire(output, data.size()));
+    parts.push_back({const_cast<std::byte*>(data.data()), data.size()});
+  }
+  std::string record = wire::encode(result);
+  parts.front() = {record.data(), record.size()};
+  return connection_.send({.kind = FrameKind::kRunResult, .request_id = header.request_id}, parts);
+}
+
+}  // namespace outboard::serve

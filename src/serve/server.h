@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+// The server: listens, gives every connection a thread, drains.
+//
+//   OB_TRY(auto server, Server::start(std::move(engine), options));
+//   server->addresses();                       // where it really listens
+//   server->drain(std::chrono::seconds(30));   // returns when no Run is under way any more
+//
+// Thread-safe. Destruction ends all connections and joins all threads.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <set>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "base/result.h"
+#include "engine/engine.h"
+#include "serve/peer.h"
+#include "serve/shared.h"
+#include "serve/threads.h"
+#include "wire/transport/endpoint.h"
+#include "wire/transport/stream.h"
+
+namespace outboard::serve {
+
+struct ServerOptions {
+  std::vector<wire::Endpoint> listen;  // may be empty: connections then come by serve()
+  Store::Options store;
+  SessionPool::Options sessions;
+  Settings settings;
+};
+
+class Server {
+ public:
+  static Result<std::unique_ptr<Server>> start(std::unique_ptr<engine::Engine> engine,
+                                               ServerOptions options);
+  ~Server();
+  Server(const Server&) = delete;
+  Server& operator=(const Server&) = delete;
+
+  const std::vector<wire::Endpoint>& addresses() const { return addresses_; }
+  // A connection that came another way (the in-process pair). Returns at once.
+  void serve(std::unique_ptr<wire::Stream> stream);
+
+  // From now on new Runs, sessions and uploads are told to go elsewhere. Waits for those under
+  // way; false when they have not ended within the time.
+  bool drain(std::chrono::nanoseconds timeout);
+  bool is_draining() const { return shared_.draining; }
+
+  std::string status() const { return status_json(shared_); }
+  const Shared& shared() const { return shared_; }
+  std::size_t connection_threads() const { return threads_.running(); }
+
+ private:
+  Server(std::unique_ptr<engine::Engine> engine, std::unique_ptr<Store> store,
+         ServerOptions options);
+  Result<void> listen(const std::vector<wire::Endpoint>& endpoints);
+  void accept_from(wire::Listener& listener);
+  void serve_peer(std::unique_ptr<wire::Stream> stream, std::uint64_t number);
+
+  Shared shared_;
+  std::vector<std::unique_ptr<wire::Listener>> listeners_;
+  std::vector<wire::Endpoint> addresses_;
+  std::mutex mutex_;
+  std::condition_variable peer_ended_;
+  std::set<Peer*> peers_;
+  bool stopping_ = false;
+  std::atomic<std::uint64_t> next_number_{1};
+  Threads threads_;
+  std::vector<std::thread> acceptors_;
+};
+
+}  // namespace outboard::serve

@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+// What all connections of a server share. Every member is thread-safe.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <utility>
+
+#include "base/clock.h"
+#include "engine/engine.h"
+#include "serve/buffers.h"
+#include "serve/device_queue.h"
+#include "serve/session_pool.h"
+#include "serve/statistics.h"
+#include "serve/store.h"
+#include "serve/watcher.h"
+
+namespace outboard::serve {
+
+struct Settings {
+  std::string software = "outboard";
+  std::size_t slots = 1;  // Runs that compute at the same time
+  std::size_t max_connections = 4096;
+  std::uint64_t max_in_flight_bytes = std::uint64_t{4} << 30;  // inputs of all Runs under way
+  std::size_t kept_buffer_bytes = std::size_t{256} << 20;
+};
+
+struct Shared {
+  Shared(Settings settings_, std::unique_ptr<engine::Engine> engine_, std::unique_ptr<Store> store_,
+         SessionPool::Options session_options, std::string id)
+      : settings(std::move(settings_)),
+        server_id(std::move(id)),
+        engine(std::move(engine_)),
+        store(std::move(store_)),
+        sessions(*engine, *store, session_options),
+        queue(settings.slots),
+        buffers(settings.kept_buffer_bytes),
+        watcher([this] { return queue.depth(); }) {}
+
+  const Settings settings;
+  const std::string server_id;
+  const Nanoseconds started = Clock::monotonic().now();
+  const std::unique_ptr<engine::Engine> engine;
+  const std::unique_ptr<Store> store;
+  SessionPool sessions;
+  DeviceQueue queue;
+  BufferPool buffers;
+  Statistics statistics;
+  std::atomic<bool> draining{false};
+  std::mutex drain_mutex;
+  std::condition_variable drained;  // notified while draining, when the last Run has ended
+  Watcher watcher;                  // last: its thread uses the queue
+};
+
+// The JSON document of `outboard status`; docs/operations.md has its fields.
+std::string status_json(const Shared& shared);
+
+}  // namespace outboard::serve

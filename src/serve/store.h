@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: Apache-2.0
+// The models that clients have uploaded, on disk, by content.
+//
+//   DIR/blobs/HASH              a complete file, its hash verified
+//   DIR/partial/HASH            a file that is being uploaded; resumes across connections and
+//   starts DIR/models/ID/manifest      a complete model: its manifest as on the wire, and
+//   DIR/models/ID/files/NAME    hard links to its blobs under the manifest's relative names
+//   DIR/lock                    held by the one server that uses the store
+//
+// A file becomes visible by rename after fsync, so a crash leaves either the old state or the new
+// one, and at worst a partial file whose hash will not do: it is then dropped and begun anew.
+// Within the limit the least recently used goes first, never what is pinned.
+//
+// Thread-safe. Pins borrow the store, which must outlive them.
+// Errors: kInvalid for what a client did wrong (order of chunks, a wrong hash, unsafe names),
+// kRefused for a model larger than the limit, kOverloaded when the store is full of models in use,
+// kNotFound for a model that is not there, kInternal when the file system fails.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "base/sha256.h"
+#include "wire/messages.h"
+
+namespace outboard::serve {
+
+class Store {
+ public:
+  struct Options {
+    std::string folder;
+    std::uint64_t limit_bytes = std::uint64_t{20} << 30;
+  };
+  // Makes the folder; kInvalid when it cannot be used or another server holds it.
+  static Result<std::unique_ptr<Store>> open(const Options& options);
+  ~Store();
+  Store(const Store&) = delete;
+  Store& operator=(const Store&) = delete;
+
+  // Keeps the files of a model that is on its way from being evicted, as long as it lives.
+  class Upload {
+   public:
+    ~Upload();
+    const wire::ModelManifest& manifest() const { return manifest_; }
+
+   private:
+    friend class Store;
+    Upload(Store& store, wire::ModelManifest manifest);
+    Store& store_;
+    const wire::ModelManifest manifest_;
+  };
+  // Keeps a complete model, and names the path of its first file.
+  class Pin {
+   public:
+    ~Pin();
+    const std::string& path() const { return path_; }
+
+   private:
+    friend class Store;
+    Pin(Store& store, const Sha256& model, std::string path);
+    Store& store_;
+    const Sha256 model_;
+    const std::string path_;
+  };
+
+  // What is there of a model. Publishes it if all its files are. `upload` is empty before, and
+  // receives a hold when something is missing.
+  Result<wire::ModelState> state(const wire::ModelManifest& manifest,
+                                 std::unique_ptr<Upload>& upload);
+  // Adds a piece of a file of an upload; returns how many bytes are there now. Bytes that are
+  // there already are passed over. The last piece verifies the hash; then call state() again.
+  Result<std::uint64_t> append(const Upload& upload, const wire::UploadChunk& chunk,
+                               std::span<const std::byte> bytes);
+
+  Result<std::unique_ptr<Pin>> pin(const Sha256& model);
+
+  struct Totals {
+    std::uint64_t models = 0, files = 0, used_bytes = 0, limit_bytes = 0;
+  };
+  Totals totals() const;
+  struct ModelRow {
+    Sha256 id;
+    std::uint64_t files = 0, size_bytes = 0;
+    bool pinned = false;
+  };
+  std::vector<ModelRow> models() const;
+  const std::string& folder() const { return options_.folder; }
+
+ private:
+  struct Blob;
+  struct Model;
+
+  explicit Store(Options options);
+  Result<void> load();
+  void load_blobs();
+  void load_models();
+  Result<void> publish(const Sha256& id, const wire::ModelManifest& manifest);
+  Result<void> reserve(Blob& blob, std::uint64_t file_bytes);
+  Result<void> make_room(std::uint64_t bytes);
+  void evict_model(const Sha256& id);
+  void drop_if_unused(const Sha256& hash);
+  Result<std::uint64_t> append_locked(Blob& blob, const wire::UploadChunk& chunk,
+                                      std::span<const std::byte> bytes);
+  Result<void> complete_empty(Blob& blob);
+  Result<void> finish(Blob& blob, const wire::UploadChunk& chunk);
+  std::string blob_path(const Sha256& hash) const;
+  std::string partial_path(const Sha256& hash) const;
+  std::string model_folder(const Sha256& id) const;
+
+  const Options options_;
+  int lock_fd_ = -1;
+  mutable std::mutex mutex_;  // the index; a blob's upload has a mutex of its own
+  std::map<Sha256, std::shared_ptr<Blob>> blobs_;
+  std::map<Sha256, Model> models_;
+  std::uint64_t used_bytes_ = 0;
+};
+
+}  // namespace outboard::serve
