@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: Apache-2.0
+// `outboard serve`: lends this machine's device to programs on others.
+#include <signal.h>
+#include <spdlog/sinks/stdout_sinks.h>
+#include <spdlog/spdlog.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <chrono>
+#include <thread>
+
+#include "base/log.h"
+#include "cli/serve_options.h"
+#include "cli/verbs.h"
+#include "engine/onnxruntime/engine.h"
+#include "serve/files.h"
+#include "serve/server.h"
+
+namespace outboard::cli {
+namespace {
+
+void log_by_spdlog(LogLevel level, std::string_view line) {
+  constexpr spdlog::level::level_enum kLevels[] = {spdlog::level::err, spdlog::level::warn,
+                                                   spdlog::level::info, spdlog::level::debug};
+  spdlog::default_logger_raw()->log(kLevels[static_cast<int>(level)],
+                                    spdlog::string_view_t(line.data(), line.size()));
+}
+
+void set_up_log(const std::string& level) {
+  auto logger = spdlog::stderr_logger_mt("outboard");
+  logger->set_pattern("%Y-%m-%dT%H:%M:%S.%e%z %l %v");
+  logger->set_level(spdlog::level::debug);  // base/log.h decides
+  logger->flush_on(spdlog::level::debug);
+  spdlog::set_default_logger(std::move(logger));
+  set_log_level(level == "error"   ? LogLevel::kError
+                : level == "warn"  ? LogLevel::kWarn
+                : level == "debug" ? LogLevel::kDebug
+                                   : LogLevel::kInfo);
+  set_log_sink(log_by_spdlog);
+}
+
+// SIGTERM and SIGINT come to wait_for_signal() alone; to be called before any thread is started.
+sigset_t take_signals() {
+  sigset_t set;
+  ::sigemptyset(&set);
+  ::sigaddset(&set, SIGTERM);
+  ::sigaddset(&set, SIGINT);
+  ::pthread_sigmask(SIG_BLOCK, &set, nullptr);
+  ::signal(SIGPIPE, SIG_IGN);
+  return set;
+}
+
+std::string lines_of(const std::vector<wire::Endpoint>& addresses, const char* separator) {
+  std::string lines;
+  for (const wire::Endpoint& address : addresses)
+    lines += (lines.empty() ? "" : separator) + address.to_string();
+  return lines;
+}
+
+// Waits for the Runs under way; a second signal, or the time limit, ends them.
+void drain(serve::Server& server, const sigset_t& signals, double timeout_s) {
+  log_info("draining runs_in_flight={}", server.shared().statistics.in_flight.load());
+  const Deadline deadline = Deadline::in(
+      std::chrono::duration_cast<Nanoseconds>(std::chrono::duration<double>(timeout_s)));
+  while (!server.drain(std::chrono::milliseconds(50))) {
+    constexpr timespec kNow{.tv_sec = 0, .tv_nsec = 0};
+    const bool again = ::sigtimedwait(&signals, nullptr, &kNow) > 0;
+    if (!again && Clock::monotonic().now() < deadline.at) continue;
+    log_warn("drain given up runs_in_flight={} reason=\"{}\"",
+             server.shared().statistics.in_flight.load(),
+             again ? "a second signal" : "the time limit");
+    return;
+  }
+}
+
+Result<serve::ServerOptions> server_options(const ServeArguments& arguments) {
+  OB_TRY(const ListenAddresses addresses, parse_listen(arguments.listen, arguments.insecure));
+  for (const std::string& address : addresses.beyond_this_machine)
+    log_warn(
+        "insecure address={} reason=\"anybody who reaches it can use this device and see what "
+        "passes\"",
+        address);
+  serve::ServerOptions options;
+  options.listen = addresses.endpoints;
+  options.store = {.folder = arguments.store, .limit_bytes = arguments.store_limit_bytes};
+  if (options.store.folder.empty()) {
+    OB_TRY(options.store.folder, default_store_folder());
+  }
+  options.settings.software = "outboard " OUTBOARD_VERSION;
+  options.settings.slots = arguments.slots > 0 ? arguments.slots : default_slots(arguments.device);
+  options.settings.max_connections = arguments.max_connections;
+  return options;
+}
+
+Result<void> serve(const ServeArguments& arguments) {
+  set_up_log(arguments.log_level);
+  const sigset_t signals = take_signals();
+  OB_TRY(const serve::ServerOptions options, server_options(arguments));
+  OB_TRY(auto engine, engine::load_onnxruntime({.library = arguments.ort_library,
+                                                .device = arguments.device,
+                                                .shared_threads = true,
+                                                .threads = arguments.threads}));
+  const std::string engine_name = engine->name() + " " + engine->version();
+  OB_TRY(const auto server, serve::Server::start(std::move(engine), options));
+  const std::string addresses = lines_of(server->addresses(), ",");
+  log_info(
+      "serving addresses={} device={} engine=\"{}\" version={} slots={} threads={} store={} "
+      "store_limit_bytes={} pid={}",
+      addresses, arguments.device, engine_name, OUTBOARD_VERSION, options.settings.slots,
+      arguments.threads > 0 ? arguments.threads
+                            : static_cast<int>(std::thread::hardware_concurrency()),
+      options.store.folder, options.store.limit_bytes, ::getpid());
+  if (!arguments.ready_file.empty())
+    OB_CHECK_OK(serve::write_file_atomically(arguments.ready_file,
+                                             lines_of(server->addresses(), "\n") + "\n"));
+  int signal = 0;
+  ::sigwait(&signals, &signal);
+  drain(*server, signals, arguments.drain_timeout_s);
+  if (!arguments.ready_file.empty()) ::unlink(arguments.ready_file.c_str());
+  log_info("stopped runs={} signal={}", server->shared().statistics.runs.load(), signal);
+  return {};
+}
+
+void add_options(CLI::App& verb, ServeArguments& a) {
+  verb.add_option("--listen", a.listen,
+                  "Where to listen: ADDR:PORT (port 0 takes a free one), [IPV6]:PORT or unix:PATH; "
+                  "may be given several times")
+      ->capture_default_str();
+  verb.add_option("--store", a.store,
+                  "The folder that keeps the models of clients; default "
+                  "$XDG_CACHE_HOME/outboard/store or ~/.cache/outboard/store");
+  verb.add_option("--store-limit", a.store_limit_bytes,
+                  "How large the store may become, as 20GB or 500MiB; the least recently used "
+                  "model goes first, never one in use")
+      ->transform(CLI::AsSizeValue(true))
+      ->capture_default_str();
+  verb.add_option("--device", a.device, "The device that computes: cpu or cuda:N")
+      ->capture_default_str();
+  verb.add_option("--threads", a.threads,
+                  "Threads that compute, shared by all sessions; 0 is one for each core")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  verb.add_option("--slots", a.slots,
+                  "Runs that may compute at the same time, the others wait in the order of "
+                  "arrival; 0 is one for each core of a cpu, and one for a cuda device")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  verb.add_option("--ort-library", a.ort_library,
+                  "The library of ONNX Runtime; default $OUTBOARD_ORT_LIBRARY, else a wheel that "
+                  "is installed, else the system's");
+  verb.add_option("--ready-file", a.ready_file,
+                  "A file that receives the real addresses, one a line, once clients can connect");
+  verb.add_option("--max-connections", a.max_connections, "Connections at the same time")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  verb.add_option("--drain-timeout", a.drain_timeout_s,
+                  "Seconds that Runs under way may take after SIGTERM")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  verb.add_option("--log-level", a.log_level, "How much is logged to standard error")
+      ->check(CLI::IsMember({"error", "warn", "info", "debug"}))
+      ->capture_default_str();
+  verb.add_flag("--insecure", a.insecure,
+                "Allow addresses that other machines can reach, without authentication or "
+                "encryption");
+}
+
+}  // namespace
+
+void add_serve(CLI::App& app, int& exit_code) {
+  auto arguments = std::make_shared<ServeArguments>();
+  CLI::App* verb = app.add_subcommand(
+      "serve", "Lend this machine's device to programs on other machines, until SIGTERM");
+  add_options(*verb, *arguments);
+  verb->callback([arguments, &exit_code] {
+    if (auto served = serve(*arguments); !served) exit_code = report(served.error());
+  });
+}
+
+}  // namespace outboard::cli

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/serve_options.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <thread>
+
+namespace outboard::cli {
+
+Result<std::string> default_store_folder() {
+  const auto from = [](const char* name) {
+    const char* value = std::getenv(name);
+    return std::string(value == nullptr ? "" : value);
+  };
+  if (const std::string cache = from("XDG_CACHE_HOME"); !cache.empty())
+    return cache + "/outboard/store";
+  if (const std::string home = from("HOME"); !home.empty()) return home + "/.cache/outboard/store";
+  return error(ErrorKind::kInvalid,
+               "no folder for the store: neither XDG_CACHE_HOME nor HOME is set; name one with "
+               "--store");
+}
+
+std::size_t default_slots(const std::string& device) {
+  if (device != "cpu") return 1;
+  return std::max(1u, std::thread::hardware_concurrency());
+}
+
+Result<ListenAddresses> parse_listen(const std::vector<std::string>& texts, bool insecure) {
+  ListenAddresses addresses;
+  for (const std::string& text : texts) {
+    OB_TRY(wire::Endpoint endpoint, wire::parse_endpoint(text));
+    OB_TRY(const bool local, wire::is_local(endpoint));
+    if (!local && !insecure)
+      return error(ErrorKind::kRefused,
+                   "the address ({}) can be reached from other machines, and there is no "
+                   "authentication or encryption yet; add --insecure to serve there nevertheless",
+                   text);
+    if (!local) addresses.beyond_this_machine.push_back(text);
+    addresses.endpoints.push_back(std::move(endpoint));
+  }
+  return addresses;
+}
+
+}  // namespace outboard::cli

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+// What `outboard serve` is told, and what follows from it. Pure but for defaults, which read the
+// environment and the machine.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "wire/transport/endpoint.h"
+
+namespace outboard::cli {
+
+struct ServeArguments {
+  std::vector<std::string> listen = {"127.0.0.1:7070"};
+  std::string store;  // empty: default_store_folder()
+  std::uint64_t store_limit_bytes = 20'000'000'000;
+  int threads = 0;
+  std::size_t slots = 0;  // 0: default_slots()
+  std::string ort_library;
+  std::string device = "cpu";
+  std::string ready_file;
+  std::string log_level = "info";
+  double drain_timeout_s = 30;
+  std::size_t max_connections = 4096;
+  bool insecure = false;
+};
+
+// $XDG_CACHE_HOME/outboard/store, else ~/.cache/outboard/store; kInvalid when neither is set.
+Result<std::string> default_store_folder();
+// Runs that compute at the same time. docs/operations.md has the measurement behind it.
+std::size_t default_slots(const std::string& device);
+
+struct ListenAddresses {
+  std::vector<wire::Endpoint> endpoints;
+  std::vector<std::string> beyond_this_machine;  // those that others can reach
+};
+// kRefused for an address beyond loopback without `insecure`.
+Result<ListenAddresses> parse_listen(const std::vector<std::string>& texts, bool insecure);
+
+}  // namespace outboard::cli
