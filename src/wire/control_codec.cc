@@ -133,6 +133,7 @@ std::vector<Feature> from_features(Fields& fields, const List<Offset<fbs::Featur
 Offset<List<Offset<fbs::TextEntry>>> to_entries(FlatBufferBuilder& b,
                                                 const std::map<std::string, std::string>& map) {
   std::vector<Offset<fbs::TextEntry>> list;
+  list.reserve(map.size());
   for (const auto& [key, value] : map)
     list.push_back(fbs::CreateTextEntry(b, b.CreateString(key), b.CreateString(value)));
   return b.CreateVector(list);
@@ -141,6 +142,7 @@ Offset<List<Offset<fbs::TextEntry>>> to_entries(FlatBufferBuilder& b,
 Offset<List<Offset<fbs::NumberEntry>>> to_entries(FlatBufferBuilder& b,
                                                   const std::map<std::string, std::int64_t>& map) {
   std::vector<Offset<fbs::NumberEntry>> list;
+  list.reserve(map.size());
   for (const auto& [key, value] : map)
     list.push_back(fbs::CreateNumberEntry(b, b.CreateString(key), value));
   return b.CreateVector(list);

@@ -1,0 +1,234 @@
+// SPDX-License-Identifier: Apache-2.0
+// Sessions on the server and their Runs: the hot path of the client.
+#include <algorithm>
+#include <array>
+#include <limits>
+#include <optional>
+#include <utility>
+
+#include "base/check.h"
+#include "base/clock.h"
+#include "base/cursor.h"
+#include "wire/client.h"
+#include "wire/client_internal.h"
+
+namespace outboard::wire {
+namespace {
+
+std::int64_t now_ns() { return Clock::monotonic().now().count(); }
+
+// The error after which the caller knows that the request may have been executed.
+tl::unexpected<Error> after_sending(Error error) {
+  if (error.kind == ErrorKind::kDisconnected) error.kind = ErrorKind::kMaybeExecuted;
+  return tl::make_unexpected(std::move(error));
+}
+
+}  // namespace
+
+// ---- sessions
+// ---------------------------------------------------------------------------------------
+
+Result<std::shared_ptr<RemoteSession>> Client::open(const Sha256& model,
+                                                    const SessionOptions& options) {
+  // Not make_shared: the constructor is private.
+  std::shared_ptr<RemoteSession> session(new RemoteSession(*this, next_handle_++, model, options));
+  for (bool fresh = false;; fresh = true) {
+    OB_TRY(Lease lease, acquire(fresh));
+    auto description = open_on(*lease.held, *session);
+    if (description || std::exchange(lease->reported_error, false)) lease.in_step();
+    if (description) {
+      session->description_ = std::move(*description);
+      return session;
+    }
+    if (!lease.held || !lease->from_pool || description.error().kind != ErrorKind::kDisconnected)
+      return tl::make_unexpected(std::move(description).error());
+  }
+}
+
+Result<SessionDescription> Client::open_on(Pooled& pooled, const RemoteSession& session) {
+  const SessionOpen request{session.handle_, session.model_, session.options_};
+  OB_TRY(const std::string reply,
+         exchange_on(pooled, FrameKind::kSessionOpen, encode(request), FrameKind::kSessionOpened));
+  pooled.open_handles.insert(session.handle_);
+  return decode_session_description(bytes_of(reply));
+}
+
+RemoteSession::RemoteSession(Client& client, std::uint32_t handle, Sha256 model,
+                             SessionOptions options)
+    : client_(client), handle_(handle), model_(model), options_(std::move(options)) {}
+
+RemoteSession::~RemoteSession() { client_.close_handle(handle_); }
+
+// ---- runs
+// -------------------------------------------------------------------------------------------
+
+// Registers a Run that is under way with its token, for the time of the exchange.
+struct CancelRegistration {
+  CancelRegistration(CancelToken* cancel_token, Connection& connection, std::uint64_t request)
+      : token(cancel_token) {
+    if (token == nullptr) return;
+    const std::lock_guard lock(token->mutex_);
+    auto& active = token->active_;
+    slot =
+        static_cast<std::size_t>(std::find(active.begin(), active.end(), nullptr) - active.begin());
+    if (slot == active.size()) active.emplace_back();
+    active[slot] = [&connection, request] {
+      // Where the request itself is still on its way out, the connection is given up instead.
+      if (!connection.try_send({.kind = FrameKind::kCancel, .request_id = request}))
+        connection.stream().shut_down();
+    };
+    if (token->cancelled_) active[slot]();
+  }
+  ~CancelRegistration() {
+    if (token == nullptr) return;
+    const std::lock_guard lock(token->mutex_);
+    token->active_[slot] = nullptr;
+  }
+  CancelRegistration(const CancelRegistration&) = delete;
+  CancelRegistration& operator=(const CancelRegistration&) = delete;
+
+  CancelToken* token;
+  std::size_t slot = 0;
+};
+
+void CancelToken::cancel() {
+  const std::lock_guard lock(mutex_);
+  cancelled_ = true;
+  for (const auto& stop : active_) {
+    if (stop) stop();
+  }
+}
+
+void CancelToken::reset() {
+  const std::lock_guard lock(mutex_);
+  cancelled_ = false;
+}
+
+namespace {
+
+// Reads the outputs of a reply into the sink. The outer Result is the stream's; `sink_error` is set
+// when the sink would not take an output, and the rest of the reply is drained.
+Result<void> receive_outputs(Connection& connection, const RunResult& result, OutputSink& sink,
+                             std::optional<Error>& sink_error) {
+  for (std::size_t i = 0; i < result.outputs.size() && !sink_error; ++i) {
+    const TensorHeader& header = result.outputs[i];
+    if (header.type == ElementType::kString) {
+      OB_TRY(const std::string data, connection.read_string(header.data_bytes));
+      OB_TRY(const auto elements,
+             decode_strings(bytes_of(data), element_count(header.dims).value_or(0)));
+      if (auto taken = sink.strings(i, header, elements); !taken)
+        sink_error = std::move(taken).error();
+      continue;
+    }
+    auto memory = sink.allocate(i, header);
+    if (!memory) {
+      sink_error = std::move(memory).error();
+      break;
+    }
+    OB_CHECK(memory->size() == header.data_bytes);
+    OB_CHECK_OK(connection.read(*memory));
+  }
+  return connection.skip(connection.payload_left());
+}
+
+}  // namespace
+
+Result<RunAccount> Client::run_on(Pooled& pooled, const RunRequest& request,
+                                  std::span<const InputTensor> inputs, OutputSink& sink,
+                                  CancelToken* cancel, std::uint32_t deadline_us) {
+  Connection& connection = pooled.connection;
+  const std::uint64_t id = pooled.next_request++;
+  const std::string record = encode(request);
+  constexpr std::size_t kInlineParts = 16;
+  std::array<iovec, kInlineParts> inline_parts;
+  std::vector<iovec> many_parts;
+  std::span<iovec> parts(inline_parts.data(), std::min(inputs.size() + 1, kInlineParts));
+  if (inputs.size() + 1 > kInlineParts) {
+    many_parts.resize(inputs.size() + 1);
+    parts = many_parts;
+  }
+  parts[0] = {const_cast<char*>(record.data()), record.size()};
+  for (std::size_t i = 0; i < inputs.size(); ++i)
+    parts[i + 1] = {const_cast<std::byte*>(inputs[i].data.data()), inputs[i].data.size()};
+
+  const CancelRegistration registration(cancel, connection, id);
+  RunAccount account;
+  account.start_ns = now_ns();
+  const std::uint64_t sent_before = connection.bytes_sent(),
+                      received_before = connection.bytes_received();
+  OB_CHECK_OK(connection.send(
+      {.kind = FrameKind::kRun, .request_id = id, .deadline_us = deadline_us}, parts));
+  const std::int64_t sent = now_ns();
+  auto header = receive_reply_header(pooled, id, FrameKind::kRunResult);
+  if (!header) return after_sending(std::move(header).error());
+  const std::int64_t first_byte = now_ns();
+
+  std::array<std::byte, kRunRecordPrefixBytes> prefix;
+  OB_CHECK_OK(connection.read(prefix));
+  const auto record_bytes = ByteReader(prefix).read<std::uint32_t>();
+  if (record_bytes < prefix.size() || record_bytes > limits::kRunHeaderBytes)
+    return error(ErrorKind::kInvalid, "size ({}) of a result's record must be from {} to {}",
+                 record_bytes, prefix.size(), limits::kRunHeaderBytes);
+  std::string result_record(record_bytes, '\0');
+  std::copy(prefix.begin(), prefix.end(), reinterpret_cast<std::byte*>(result_record.data()));
+  OB_CHECK_OK(connection.read({reinterpret_cast<std::byte*>(result_record.data()) + prefix.size(),
+                               record_bytes - prefix.size()}));
+  OB_TRY(const RunResult result, decode_run_result(bytes_of(result_record)));
+  std::uint64_t data_bytes = 0;
+  for (const TensorHeader& output : result.outputs) data_bytes += output.data_bytes;
+  if (result.outputs.size() != request.outputs.size() || data_bytes != connection.payload_left())
+    return error(ErrorKind::kInvalid,
+                 "result with {} outputs of {} bytes came where {} outputs and {} bytes were left",
+                 result.outputs.size(), data_bytes, request.outputs.size(),
+                 connection.payload_left());
+
+  std::optional<Error> sink_error;
+  OB_CHECK_OK(receive_outputs(connection, result, sink, sink_error));
+  if (sink_error) {
+    pooled.reported_error = true;  // the stream itself is in step
+    return tl::make_unexpected(std::move(*sink_error));
+  }
+  account.send_ns = static_cast<std::uint64_t>(sent - account.start_ns);
+  account.wait_ns = static_cast<std::uint64_t>(first_byte - sent);
+  account.receive_ns = static_cast<std::uint64_t>(now_ns() - first_byte);
+  account.server = result.times;
+  account.bytes_sent = connection.bytes_sent() - sent_before;
+  account.bytes_received = connection.bytes_received() - received_before;
+  return account;
+}
+
+Result<RunAccount> RemoteSession::run(std::span<const std::uint32_t> outputs,
+                                      std::span<const InputTensor> inputs, OutputSink& sink,
+                                      CancelToken* cancel, std::chrono::microseconds deadline) {
+  RunRequest request{handle_, {outputs.begin(), outputs.end()}, {}};
+  request.inputs.reserve(inputs.size());
+  for (const InputTensor& input : inputs) {
+    OB_CHECK(input.header.data_bytes == input.data.size());
+    request.inputs.push_back(input.header);
+  }
+  const auto deadline_us = static_cast<std::uint32_t>(
+      std::clamp<std::int64_t>(deadline.count(), 0, std::numeric_limits<std::uint32_t>::max()));
+  for (bool fresh = false;; fresh = true) {
+    if (cancel != nullptr && cancel->is_cancelled())
+      return error(ErrorKind::kCancelled, "Run was cancelled");
+    OB_TRY(Client::Lease lease, client_.acquire(fresh));
+    Client::Pooled& pooled = *lease.held;
+    Result<RunAccount> account = tl::make_unexpected(Error{});
+    if (!pooled.open_handles.contains(handle_)) {
+      if (auto opened = client_.open_on(pooled, *this); !opened)
+        account = tl::make_unexpected(std::move(opened).error());
+    }
+    if (pooled.open_handles.contains(handle_))
+      account = client_.run_on(pooled, request, inputs, sink, cancel, deadline_us);
+    if (account || std::exchange(pooled.reported_error, false)) {
+      lease.in_step();
+      return account;
+    }
+    if (cancel != nullptr && cancel->is_cancelled())
+      return error(ErrorKind::kCancelled, "Run was cancelled");
+    // A pooled connection that had died unnoticed: nothing was executed, so a fresh one may try.
+    if (!pooled.from_pool || account.error().kind != ErrorKind::kDisconnected) return account;
+  }
+}
+
+}  // namespace outboard::wire
