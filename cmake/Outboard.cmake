@@ -33,7 +33,14 @@ endfunction()
 
 # outboard_test(NAME [SANITIZED] [TIMEOUT s] SOURCES ... DEPS ... [LABELS ...]): a GoogleTest program,
 # one CTest entry. SANITIZED: it is also built and run by the asan and tsan presets.
+# Property tests draw the same cases in every run (RC_PARAMS, where it is set when CMake runs, draws others).
 # Tests that open sockets take free ports; no two tests share state, so CTest runs them in parallel.
+if(DEFINED ENV{RC_PARAMS})
+  set(OUTBOARD_RC_PARAMS "$ENV{RC_PARAMS}")
+else()
+  set(OUTBOARD_RC_PARAMS "seed=1")
+endif()
+
 function(outboard_test name)
   cmake_parse_arguments(ARG "SANITIZED" "TIMEOUT" "SOURCES;DEPS;LABELS" ${ARGN})
   if(NOT ARG_TIMEOUT)
@@ -52,5 +59,5 @@ function(outboard_test name)
   target_link_libraries(${name} PRIVATE ${ARG_DEPS} GTest::gtest GTest::gtest_main)
   add_test(NAME ${name} COMMAND ${name})
   set_tests_properties(${name} PROPERTIES TIMEOUT ${ARG_TIMEOUT} LABELS "${ARG_LABELS}"
-    ENVIRONMENT "OUTBOARD_SOURCE_DIR=${CMAKE_SOURCE_DIR};OUTBOARD_BINARY_DIR=${CMAKE_BINARY_DIR};OUTBOARD_DEPS=${OUTBOARD_DEPS}")
+    ENVIRONMENT "OUTBOARD_SOURCE_DIR=${CMAKE_SOURCE_DIR};OUTBOARD_BINARY_DIR=${CMAKE_BINARY_DIR};OUTBOARD_DEPS=${OUTBOARD_DEPS};RC_PARAMS=${OUTBOARD_RC_PARAMS}")
 endfunction()
