@@ -13,6 +13,7 @@ class App;
 namespace outboard::cli {
 
 void add_profile(CLI::App& app, int& exit_code);
+void add_run(CLI::App& app, int& exit_code);
 void add_push(CLI::App& app, int& exit_code);
 void add_serve(CLI::App& app, int& exit_code);
 void add_status(CLI::App& app, int& exit_code);

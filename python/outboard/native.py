@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The shared library's C functions (src/intercept/onnxruntime/python_api.h), by ctypes."""
+import ctypes
+import os
+
+LIBRARY_PATH = os.environ["OUTBOARD_LIBRARY"]
+_library = ctypes.CDLL(LIBRARY_PATH)
+
+
+def _function(name, result, *arguments):
+    function = getattr(_library, name)
+    function.restype, function.argtypes = result, arguments
+    return function
+
+
+_pointer, _size = ctypes.c_void_p, ctypes.c_size_t
+plan_new = _function("outboard_plan_new", _pointer)
+plan_prepare = _function("outboard_plan_prepare", ctypes.c_int, _pointer, ctypes.c_char_p, ctypes.c_char_p, _size)
+plan_attach = _function("outboard_plan_attach", None, _pointer)
+plan_give_up = _function("outboard_plan_give_up", None, _pointer, ctypes.c_char_p)
+plan_local_run = _function("outboard_plan_local_run", None, _pointer, ctypes.c_int64)
+plan_free = _function("outboard_plan_free", None, _pointer)
+run_begin = _function("outboard_run_begin", _pointer, _pointer, _size, _pointer)
+run_end = _function("outboard_run_end", None, _pointer)
+cancel = _function("outboard_cancel", None, _pointer)
+report = _function("outboard_report", None)
+_plan_stub = _function("outboard_plan_stub", _pointer, _pointer, ctypes.POINTER(_size))
+_take_error = _function("outboard_take_error", ctypes.c_int64, ctypes.POINTER(ctypes.c_int32), ctypes.c_char_p, _size)
+_MESSAGE_BYTES = 65536
+
+
+def plan_stub(plan):
+    """The bytes of the stub model."""
+    size = _size()
+    return ctypes.string_at(_plan_stub(plan, ctypes.byref(size)), size.value)
+
+
+def take_error():
+    """(code, message) of the stub's Run that failed last on this thread; None: it was not the stub."""
+    code, buffer = ctypes.c_int32(), ctypes.create_string_buffer(_MESSAGE_BYTES)
+    length = _take_error(ctypes.byref(code), buffer, _MESSAGE_BYTES)
+    return None if length < 0 else (code.value, buffer.raw[:length].decode("utf-8", "replace"))

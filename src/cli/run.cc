@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: Apache-2.0
+// `outboard run`: sets the environment in which the interposer is loaded, and becomes the command,
+// so that its exit status, signals and standard streams are its own.
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <cerrno>
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <optional>
+#include <system_error>
+
+#include "base/array_document.h"
+#include "cli/verbs.h"
+#include "wire/transport/endpoint.h"
+
+namespace outboard::cli {
+namespace {
+
+namespace fs = std::filesystem;
+constexpr const char* kLibraryName = "liboutboard_onnxruntime.so";
+
+struct RunArguments {
+  std::vector<std::string> servers;
+  std::string mode = "auto", spool = "disk";
+  std::optional<bool> summary;
+  std::string json, trace, log_level;
+  std::vector<std::string> command;
+};
+
+// What `outboard run` loads into programs: beside this executable in a build tree, in ../lib where
+// it was installed.
+struct Interposer {
+  fs::path library, python;
+};
+
+Result<Interposer> find_interposer() {
+  std::error_code code;
+  const fs::path self = fs::read_symlink("/proc/self/exe", code).parent_path();
+  for (const fs::path& folder : {self, self.parent_path() / "lib" / "outboard"}) {
+    if (fs::exists(folder / kLibraryName, code)) {
+      return Interposer{folder / kLibraryName, folder / "python" / "outboard" / "site"};
+    }
+  }
+  return error(ErrorKind::kNotFound, "library ({}) is neither beside ({}) nor in ({})",
+               kLibraryName, (self / "outboard").string(),
+               (self.parent_path() / "lib" / "outboard").string());
+}
+
+void set_environment(const char* name, const std::string& value) {
+  ::setenv(name, value.c_str(), /*overwrite=*/1);
+}
+
+// NAME=value:what it was before. A value that is there already is not put there twice.
+void prepend_environment(const char* name, const std::string& value) {
+  const char* before = std::getenv(name);
+  const std::string old = before == nullptr ? "" : before;
+  if (old == value || old.starts_with(value + ":")) return;
+  set_environment(name, old.empty() ? value : value + ":" + old);
+}
+
+Result<std::string> server_list(const RunArguments& arguments) {
+  std::string list;
+  for (const std::string& server : arguments.servers) {
+    OB_TRY(const wire::Endpoint endpoint, wire::parse_endpoint(server));
+    list.append(list.empty() ? "" : ",").append(endpoint.to_string());
+  }
+  if (list.empty()) {
+    const char* inherited = std::getenv("OUTBOARD_SERVERS");
+    if (inherited != nullptr) list = inherited;
+  }
+  if (list.empty() && arguments.mode != "local") {
+    return error(ErrorKind::kInvalid,
+                 "no server was given; expected --server ADDR, or OUTBOARD_SERVERS in the "
+                 "environment");
+  }
+  return list;
+}
+
+// The report's absolute path, emptied; "" when none is asked for.
+Result<std::string> fresh_report(const std::string& path, std::string_view head) {
+  if (path.empty()) return std::string();
+  const std::string absolute = fs::absolute(path).string();
+  OB_CHECK_OK(create_array_document(absolute, head));
+  return absolute;
+}
+
+Result<void> prepare(const RunArguments& arguments) {
+  OB_TRY(const Interposer interposer, find_interposer());
+  OB_TRY(const std::string servers, server_list(arguments));
+  OB_TRY(const std::string json, fresh_report(arguments.json, kReportHead));
+  OB_TRY(const std::string trace, fresh_report(arguments.trace, kTraceHead));
+  set_environment("OUTBOARD_SERVERS", servers);
+  set_environment("OUTBOARD_MODE", arguments.mode);
+  set_environment("OUTBOARD_SPOOL", arguments.spool);
+  const bool summary = arguments.summary.value_or(::isatty(STDERR_FILENO) == 1);
+  set_environment("OUTBOARD_SUMMARY", summary ? "1" : "0");
+  set_environment("OUTBOARD_JSON", json);
+  set_environment("OUTBOARD_TRACE", trace);
+  set_environment("OUTBOARD_LIBRARY", interposer.library.string());
+  if (!arguments.log_level.empty()) set_environment("OUTBOARD_LOG", arguments.log_level);
+  prepend_environment("LD_PRELOAD", interposer.library.string());
+  prepend_environment("PYTHONPATH", interposer.python.string());
+  return {};
+}
+
+// Returns only when the command could not be started: a shell's numbers.
+int become(const std::vector<std::string>& command) {
+  std::vector<char*> argv;
+  argv.reserve(command.size() + 1);
+  for (const std::string& argument : command) argv.push_back(const_cast<char*>(argument.c_str()));
+  argv.push_back(nullptr);
+  std::fflush(nullptr);
+  ::execvp(argv[0], argv.data());
+  const int code = errno;
+  std::fprintf(stderr, "outboard: command (%s) cannot be started: %s\n", argv[0],
+               std::generic_category().message(code).c_str());
+  return code == ENOENT ? 127 : 126;
+}
+
+}  // namespace
+
+void add_run(CLI::App& app, int& exit_code) {
+  auto arguments = std::make_shared<RunArguments>();
+  CLI::App* run = app.add_subcommand(
+      "run", "Run a program, unchanged, with its inference on a server: outboard run -- CMD ARGS");
+  run->add_option("--server", arguments->servers,
+                  "A server, HOST[:PORT] or unix:PATH; repeatable, in the order of preference. "
+                  "Default: OUTBOARD_SERVERS, separated by commas")
+      ->expected(1)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  run->add_option("--mode", arguments->mode,
+                  "auto: a session's Runs go to the server as soon as it has the model, and are "
+                  "answered here until then; remote: creating a session waits for the server; "
+                  "local: everything runs here")
+      ->check(CLI::IsMember({"auto", "remote", "local"}))
+      ->capture_default_str();
+  run->add_option("--spool", arguments->spool,
+                  "Where a model that the program passes as bytes is kept, to be opened again "
+                  "should the server be lost")
+      ->check(CLI::IsMember({"disk", "memory", "none"}))
+      ->capture_default_str();
+  run->add_flag("--summary,!--no-summary", arguments->summary,
+                "Print a table at exit: where each session ran, and where the time of a Run went. "
+                "Default: when standard error is a terminal");
+  run->add_option("--json", arguments->json, "Write the summary to this file as JSON");
+  run->add_option("--trace", arguments->trace,
+                  "Write every Run to this file as Chrome trace events (Perfetto opens it)");
+  run->add_option("--log-level", arguments->log_level, "What the interposer logs; default: warn")
+      ->check(CLI::IsMember({"error", "warn", "info", "debug"}));
+  run->add_option("command", arguments->command,
+                  "The program and its arguments, after -- so that their options are their own")
+      ->required();
+  run->callback([arguments, &exit_code] {
+    if (const auto prepared = prepare(*arguments); !prepared) {
+      exit_code = report(prepared.error());
+      return;
+    }
+    exit_code = become(arguments->command);
+  });
+}
+
+}  // namespace outboard::cli

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+// The account of one session: where its Runs went and why, how long they took, what they moved.
+// Thread-safe. Kept after the session has ended, for the reports at exit.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <string_view>
+
+#include "intercept/common/choose.h"
+#include "intercept/common/histogram.h"
+#include "wire/client.h"
+
+namespace outboard::intercept {
+
+// A copy of an account's figures at one moment; times of server Runs are sums in nanoseconds.
+struct AccountFigures {
+  std::uint64_t id = 0;
+  std::string model, sha256, server, why_local;
+  std::uint64_t model_bytes = 0;
+  std::uint64_t server_runs = 0, local_runs = 0, failed_runs = 0, replayed_runs = 0;
+  std::array<std::uint64_t, kLocalReasons> local_by_reason{};
+  Histogram server_time, local_time;
+  std::uint64_t send_ns = 0, wait_ns = 0, receive_ns = 0;
+  std::uint64_t server_receive_ns = 0, queue_ns = 0, compute_ns = 0;
+  std::uint64_t bytes_sent = 0, bytes_received = 0;
+};
+
+class Account {
+ public:
+  Account(std::uint64_t id, std::string model);
+
+  std::uint64_t id() const { return id_; }
+  void set_model(std::string_view sha256, std::uint64_t bytes);
+  void set_server(std::string_view address);
+  void set_why_local(std::string_view reason);  // why the session cannot go out
+
+  void server_run(std::uint64_t time_ns, const wire::RunAccount& run);
+  // `replayed`: the server was tried first and lost.
+  void local_run(std::uint64_t time_ns, LocalReason reason, bool replayed);
+  void failed_run();
+
+  AccountFigures figures() const;
+
+ private:
+  const std::uint64_t id_;
+  mutable std::mutex mutex_;
+  AccountFigures figures_;
+};
+
+}  // namespace outboard::intercept

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "intercept/common/async_pool.h"
+
+#include <pthread.h>
+
+#include <algorithm>
+#include <chrono>
+#include <csignal>
+#include <thread>
+#include <utility>
+
+namespace outboard::intercept {
+
+void AsyncPool::post(std::function<void()> task, std::size_t max_threads) {
+  const std::lock_guard lock(mutex_);
+  tasks_.push_back(std::move(task));
+  if (idle_ >= tasks_.size() || threads_ >= std::max<std::size_t>(max_threads, 2)) {
+    wake_.notify_one();
+    return;
+  }
+  ++threads_;
+  sigset_t all, before;
+  sigfillset(&all);
+  pthread_sigmask(SIG_BLOCK, &all, &before);
+  std::thread([this] { work(); }).detach();
+  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+}
+
+void AsyncPool::work() {
+  std::unique_lock lock(mutex_);
+  for (;;) {
+    ++idle_;
+    const bool has_task =
+        wake_.wait_for(lock, std::chrono::seconds(10), [&] { return !tasks_.empty(); });
+    --idle_;
+    if (!has_task) break;
+    const std::function<void()> task = std::move(tasks_.front());
+    tasks_.pop_front();
+    lock.unlock();
+    task();
+    lock.lock();
+  }
+  --threads_;
+}
+
+}  // namespace outboard::intercept

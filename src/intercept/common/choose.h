@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+// The one place where it is decided where a Run goes. Pure. Today readiness decides; the cost of a
+// Run (src/profile) belongs here as well.
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+
+#include "intercept/common/config.h"
+
+namespace outboard::intercept {
+
+// What a session knows of its two sides when a Run comes.
+struct Situation {
+  Mode mode = Mode::kAuto;
+  bool server_has_session = false;  // the model is there and the session was opened
+  bool server_answers = false;      // nothing to the contrary is known
+  bool server_drains = false;       // it told us to go elsewhere
+  bool upload_under_way = false;
+};
+
+enum class Place : std::uint8_t { kServer, kLocal };
+
+// Why a Run was answered here. The names appear in reports and stay.
+enum class LocalReason : std::uint8_t {
+  kNone,            // it was not
+  kModeLocal,       // --mode local
+  kUploading,       // the server does not have the model yet
+  kServerGone,      // it does not answer
+  kServerDraining,  // it asked to go elsewhere
+  kServerRefused,   // it would not open this model
+  kNotEligible,     // this session cannot go out; the session says why
+};
+inline constexpr std::size_t kLocalReasons = 7;
+
+struct Choice {
+  Place place = Place::kLocal;
+  LocalReason reason = LocalReason::kNone;
+};
+
+constexpr Choice choose(const Situation& s) {
+  if (s.mode == Mode::kLocal) return {Place::kLocal, LocalReason::kModeLocal};
+  if (s.server_drains) return {Place::kLocal, LocalReason::kServerDraining};
+  if (!s.server_answers) return {Place::kLocal, LocalReason::kServerGone};
+  if (s.server_has_session) return {Place::kServer, LocalReason::kNone};
+  return {Place::kLocal,
+          s.upload_under_way ? LocalReason::kUploading : LocalReason::kServerRefused};
+}
+
+constexpr std::string_view name_of(LocalReason reason) {
+  switch (reason) {
+    case LocalReason::kNone:
+      return "";
+    case LocalReason::kModeLocal:
+      return "mode local";
+    case LocalReason::kUploading:
+      return "uploading";
+    case LocalReason::kServerGone:
+      return "server gone";
+    case LocalReason::kServerDraining:
+      return "server draining";
+    case LocalReason::kServerRefused:
+      return "server refused";
+    case LocalReason::kNotEligible:
+      return "not eligible";
+  }
+  return "";
+}
+
+}  // namespace outboard::intercept

@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+// What `outboard run` asks of the interposer, passed to the program and its children by environment
+// variables. docs/interception.md lists them. Plain values; reading is pure but for the lookup.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "wire/model_package.h"
+#include "wire/transport/endpoint.h"
+
+namespace outboard::intercept {
+
+enum class Mode : std::uint8_t {
+  kAuto,    // the server when it is ready, this machine until then and when it is gone
+  kRemote,  // as kAuto, but creating a session waits until the server has it
+  kLocal,   // everything here; for comparison
+};
+
+struct Config {
+  std::vector<wire::Endpoint> servers;  // in the order of preference
+  Mode mode = Mode::kAuto;
+  wire::Spool spool = wire::Spool::kDisk;
+  bool summary = false;    // a table on standard error at exit
+  std::string json_path;   // "": none; absolute
+  std::string trace_path;  // "": none; absolute
+};
+
+// `lookup` returns nullptr for a variable that is not set. kInvalid names the variable.
+Result<Config> read_config(const std::function<const char*(const char*)>& lookup);
+
+Result<Mode> parse_mode(std::string_view text);
+Result<wire::Spool> parse_spool(std::string_view text);
+
+}  // namespace outboard::intercept

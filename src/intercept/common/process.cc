@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "intercept/common/process.h"
+
+#include <pthread.h>
+
+#include <cstdlib>
+
+#include "base/log.h"
+#include "intercept/common/report.h"
+
+namespace outboard::intercept {
+namespace {
+
+std::atomic<Process*> current_process{nullptr};
+std::atomic<std::uint64_t> current_generation{1};
+std::atomic<bool> handlers_installed{false};
+
+Config config_from_environment() {
+  auto config = read_config([](const char* name) -> const char* { return std::getenv(name); });
+  if (config) return *std::move(config);
+  log_error("{}; everything runs here", config.error().message);
+  return {};
+}
+
+}  // namespace
+
+Process& Process::current() {
+  Process* process = current_process.load(std::memory_order_acquire);
+  if (process != nullptr) return *process;
+  if (!handlers_installed.exchange(true)) {
+    pthread_atfork(nullptr, nullptr, &in_forked_child);
+    // Registered late, so that it runs before the destructors of the program's and the library's
+    // globals.
+    std::atexit(&on_exit);
+  }
+  // No lock here: one that another thread held during fork() would be held for ever in the child.
+  std::unique_ptr<Process> fresh(new Process(current_generation.load()));
+  if (current_process.compare_exchange_strong(process, fresh.get(), std::memory_order_acq_rel)) {
+    return *fresh.release();
+  }
+  return *process;
+}
+
+void Process::in_forked_child() {
+  current_generation.fetch_add(1);
+  current_process.store(nullptr, std::memory_order_release);
+}
+
+Process::Process(std::uint64_t generation)
+    : generation_(generation), config_(config_from_environment()) {
+  for (const wire::Endpoint& endpoint : config_.servers) {
+    links_.push_back(std::make_unique<ServerLink>(*this, endpoint));
+  }
+}
+
+wire::ClientOptions Process::client_options() const {
+  wire::ClientOptions options;
+  options.software = "outboard interposer";
+  return options;
+}
+
+std::string Process::why_all_local() const {
+  if (config_.mode == Mode::kLocal) return "asked for by --mode local";
+  if (links_.empty()) return "no server was given";
+  return {};
+}
+
+std::shared_ptr<Account> Process::new_account(std::string model) {
+  auto account = std::make_shared<Account>(next_account_.fetch_add(1), std::move(model));
+  const std::lock_guard lock(mutex_);
+  accounts_.push_back(account);
+  return account;
+}
+
+void Process::server_is_lost(const ServerLink& link, const Error& error) {
+  const std::string text =
+      error.message.find(link.address()) != std::string::npos
+          ? error.message
+          : fmt::format("server ({}) is lost: {}", link.address(), error.message);
+  if (warned_.exchange(true)) {
+    log_info("{}", text);
+    return;
+  }
+  log_warn("{}; inference runs here until it answers", text);
+}
+
+void Process::in_vendor_code(const std::function<void()>& call) {
+  const std::lock_guard lock(vendor_mutex_);
+  call();
+}
+
+void Process::report() {
+  if (reported_.exchange(true)) return;
+  std::vector<AccountFigures> sessions;
+  {
+    const std::lock_guard lock(mutex_);
+    for (const auto& account : accounts_) sessions.push_back(account->figures());
+  }
+  if (sessions.empty()) return;
+  std::vector<ServerFigures> servers;
+  for (const auto& link : links_) {
+    servers.push_back({link->address(), std::string(name_of(link->state())),
+                       link->client().frames_sent(), link->client().frames_received()});
+  }
+  write_reports(config_, sessions, servers, trace_);
+}
+
+void Process::on_exit() {
+  Process* process = current_process.load(std::memory_order_acquire);
+  if (process == nullptr) return;
+  for (const auto& link : process->links_) link->stop();
+  // Never unlocked: a background thread that wants the library from now on waits until the process
+  // has ended, and one that is inside has come out.
+  process->vendor_mutex_.lock();
+  process->report();
+}
+
+}  // namespace outboard::intercept

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+// The interposer's state in this process: configuration, servers, accounts, reports. The one
+// singleton of the code base, because nobody's main() is ours.
+//
+// Thread-safe. Made at its first use, never destroyed. fork(): a handler lets the child forget the
+// parent's state without touching its locks, threads or sockets, and the child makes its own at its
+// first use; so fork() is safe at any moment, in any thread.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "intercept/common/account.h"
+#include "intercept/common/async_pool.h"
+#include "intercept/common/cancel_registry.h"
+#include "intercept/common/config.h"
+#include "intercept/common/server_link.h"
+#include "intercept/common/trace.h"
+
+namespace outboard::intercept {
+
+class Process {
+ public:
+  static Process& current();
+
+  const Config& config() const { return config_; }
+  // Of this process among its forked relatives; what carries another number is not ours to touch.
+  std::uint64_t generation() const { return generation_; }
+  const std::vector<std::unique_ptr<ServerLink>>& links() const { return links_; }
+  // Why nothing at all can go out: "" or a sentence.
+  std::string why_all_local() const;
+
+  std::shared_ptr<Account> new_account(std::string model);
+  Trace* trace() { return config_.trace_path.empty() ? nullptr : &trace_; }
+  CancelRegistry& cancels() { return cancels_; }
+  AsyncPool& async_pool() { return async_pool_; }
+  wire::ClientOptions client_options() const;
+
+  void server_is_lost(const ServerLink& link, const Error& error);
+  void server_is_up() { warned_.store(false); }
+
+  // For background threads: calls the vendor's library, unless the process is on its way out (the
+  // library may be gone already); then it never returns to it.
+  void in_vendor_code(const std::function<void()>& call);
+
+  // Writes the summary, JSON and trace that were asked for; once.
+  void report();
+
+ private:
+  explicit Process(std::uint64_t generation);
+  static void on_exit();
+  static void in_forked_child();
+
+  const std::uint64_t generation_;
+  const Config config_;
+  std::vector<std::unique_ptr<ServerLink>> links_;
+  std::atomic<bool> warned_{false};
+  std::atomic<bool> reported_{false};
+  std::mutex vendor_mutex_;
+  mutable std::mutex mutex_;
+  std::vector<std::shared_ptr<Account>> accounts_;
+  std::atomic<std::uint64_t> next_account_{1};
+  Trace trace_;
+  CancelRegistry cancels_;
+  AsyncPool async_pool_;
+};
+
+}  // namespace outboard::intercept

@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a program leaves behind at exit: a table on standard error, the same as JSON, and a trace.
+// docs/interception.md describes the fields. Formatting is pure; writing is not.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "intercept/common/account.h"
+#include "intercept/common/config.h"
+#include "intercept/common/server_link.h"
+#include "intercept/common/trace.h"
+
+namespace outboard::intercept {
+
+struct ServerFigures {
+  std::string address, state;
+  std::uint64_t frames_sent = 0, frames_received = 0;
+};
+
+std::string_view name_of(ServerLink::State state);
+
+std::string summary_table(const std::vector<AccountFigures>& sessions);
+// One process's entry, an object.
+std::string summary_json(const Config& config, const std::vector<AccountFigures>& sessions,
+                         const std::vector<ServerFigures>& servers);
+
+// Writes whatever the configuration asks for; a file that cannot be written is logged.
+void write_reports(const Config& config, const std::vector<AccountFigures>& sessions,
+                   const std::vector<ServerFigures>& servers, const Trace& trace);
+
+}  // namespace outboard::intercept

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+// One server as this process sees it: whether it answers, a client, and one thread that uploads,
+// opens sessions and tries again in the background, so that no Run ever waits for any of it.
+//
+// Thread-safe. Belongs to one Process, which never destroys it (the thread may outlive main()).
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <deque>
+#include <memory>
+#include <mutex>
+#include <string>
+
+#include "base/result.h"
+#include "wire/client.h"
+#include "wire/model_package.h"
+
+namespace outboard::intercept {
+
+class Session;
+class Process;
+
+class ServerLink {
+ public:
+  enum class State : std::uint8_t {
+    kUnknown,   // not asked yet
+    kUp,        // answers
+    kDraining,  // answers, and asked to go elsewhere
+    kDown,      // does not answer; asked again in the background
+  };
+
+  ServerLink(Process& process, wire::Endpoint endpoint);
+
+  State state() const { return state_.load(std::memory_order_acquire); }
+  bool usable() const { return state() == State::kUp || state() == State::kUnknown; }
+  const std::string& address() const { return address_; }
+  wire::Client& client() { return client_; }
+
+  // Opens a session on the server. kNotFound when the server lacks the model and `upload` is false.
+  // Blocks for as long as it takes; what the outcome says of the server is noted.
+  Result<std::shared_ptr<wire::RemoteSession>> open(const wire::ModelPackage& model,
+                                                    const wire::SessionOptions& options,
+                                                    bool upload,
+                                                    const wire::Client::Progress& progress = {});
+
+  // What a failed request says of the server: after a lost connection or a refusal for load it is
+  // left alone until it answers in the background. True when it means that.
+  bool note(const Error& error);
+
+  // Has the background thread bring this session to the server, sooner or later.
+  void enqueue(const std::shared_ptr<Session>& session);
+  void stop();  // ends what is under way in the background; does not wait
+
+ private:
+  void start_thread(const std::unique_lock<std::mutex>& lock);
+  void work();
+  void wait_until_it_answers(std::unique_lock<std::mutex>& lock);
+  void set_state(State state);
+
+  Process& process_;
+  const std::string address_;
+  wire::Client client_;
+  std::atomic<State> state_{State::kUnknown};
+  std::atomic<bool> stopping_{false};
+  std::mutex upload_mutex_;  // one upload at a time
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  std::deque<std::weak_ptr<Session>> queue_;
+  std::chrono::milliseconds backoff_;
+  bool has_thread_ = false;
+};
+
+}  // namespace outboard::intercept

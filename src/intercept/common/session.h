@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+// A session of the program that can be answered by a server and by this machine, each side attached
+// when it is needed and given back when it is not.
+//
+// Thread-safe. Owned by the stub's kernel (shared). After fork() the child finds the immutable half
+// (model, options) as it was, and attaches both sides anew: `Live` belongs to one process.
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+
+#include "base/result.h"
+#include "intercept/common/account.h"
+#include "intercept/common/choose.h"
+#include "intercept/common/process.h"
+#include "intercept/common/server_link.h"
+#include "wire/client.h"
+#include "wire/model_package.h"
+
+namespace outboard::intercept {
+
+// The model, opened in this process by the program's own library. The vendor's part derives.
+class LocalModel {
+ public:
+  virtual ~LocalModel() = default;
+};
+
+struct SessionSpec {
+  std::string model_name;  // for people: a path, or "from memory"
+  std::shared_ptr<const wire::ModelPackage> package;
+  wire::SessionOptions options;
+  // Opens the same model here with the program's own options; any thread.
+  std::function<Result<std::shared_ptr<LocalModel>>()> open_local;
+};
+
+class Session : public std::enable_shared_from_this<Session> {
+ public:
+  explicit Session(SessionSpec spec);
+  ~Session();
+  Session(const Session&) = delete;
+  Session& operator=(const Session&) = delete;
+
+  const SessionSpec& spec() const { return spec_; }
+
+  // Tries the servers in order, now. `upload`: waits for the model to get there, with progress on a
+  // terminal. The description when one opened the session.
+  std::optional<wire::SessionDescription> attach_now(bool upload);
+  // Hands the local side over, and has the background bring the session to a server.
+  void set_local(std::shared_ptr<LocalModel> local);
+  void attach_later();
+  // Called on `link`'s thread. False: the server is lost again, try later.
+  bool attach_in_background(ServerLink& link);
+
+  // Where the next Run goes.
+  struct Route {
+    Choice choice;
+    std::shared_ptr<wire::RemoteSession> remote;  // when choice.place is kServer
+    ServerLink* link = nullptr;
+  };
+  Route route();
+  // The local side, opened now if it is not there; one thread opens, the others wait for it.
+  Result<std::shared_ptr<LocalModel>> local();
+  // A Run at the server failed. False: the error is the Run's own (the engine's, or a cancel).
+  // True: the server is gone, busy, lost the model or spoke nonsense; the Run shall be answered
+  // here.
+  bool lost(const Route& route, const Error& error);
+
+  Account& account();
+  std::shared_ptr<Account> shared_account();
+
+ private:
+  struct Live;
+  Live& live();
+  ServerLink* next_link(Process& process, const ServerLink* after);
+  void refused(Live& live, const ServerLink& link, const Error& error);
+
+  const SessionSpec spec_;
+  std::atomic<Live*> live_{nullptr};
+};
+
+}  // namespace outboard::intercept

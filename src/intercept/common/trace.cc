@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "intercept/common/trace.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <iterator>
+#include <set>
+
+#include "intercept/common/json_writer.h"
+
+namespace outboard::intercept {
+namespace {
+
+// The server's rows get a process number of their own beside the client's.
+constexpr std::uint64_t kServerProcessOffset = 1'000'000'000;
+
+void write_span(JsonWriter& json, std::uint64_t process, std::uint64_t thread,
+                std::string_view name, double start_ns, double time_ns) {
+  json.begin_object().member("name", name).member("ph", "X").member("cat", "run");
+  json.member("pid", process).member("tid", thread);
+  json.member("ts", start_ns / 1e3).member("dur", time_ns / 1e3).end_object();
+}
+
+void write_name(JsonWriter& json, std::uint64_t process, std::string_view name) {
+  json.begin_object().member("name", "process_name").member("ph", "M").member("pid", process);
+  json.key("args").begin_object().member("name", name).end_object().end_object();
+}
+
+void write_server_run(JsonWriter& json, const TraceEvent& event, std::uint64_t process) {
+  const wire::RunAccount& run = event.run;
+  const auto start = static_cast<double>(run.start_ns);
+  const auto send = static_cast<double>(run.send_ns), wait = static_cast<double>(run.wait_ns);
+  write_span(json, process, event.thread, "send", start, send);
+  write_span(json, process, event.thread, "wait", start + send, wait);
+  write_span(json, process, event.thread, "receive", start + send + wait,
+             static_cast<double>(run.receive_ns));
+  const ServerSpan span = place_on_client_clock(run);
+  const auto queue = static_cast<double>(span.queue_start_ns);
+  const auto compute = static_cast<double>(span.compute_start_ns);
+  const std::uint64_t server = process + kServerProcessOffset;
+  write_span(json, server, event.thread, "queue", start + queue, compute - queue);
+  write_span(json, server, event.thread, "compute", start + compute,
+             static_cast<double>(span.compute_end_ns) - compute);
+}
+
+}  // namespace
+
+void Trace::add(const TraceEvent& event) {
+  const std::lock_guard lock(mutex_);
+  if (events_.size() < kMaxEvents) {
+    events_.push_back(event);
+  } else {
+    ++dropped_;
+  }
+}
+
+std::vector<TraceEvent> Trace::events() const {
+  const std::lock_guard lock(mutex_);
+  return events_;
+}
+
+std::uint64_t Trace::dropped() const {
+  const std::lock_guard lock(mutex_);
+  return dropped_;
+}
+
+ServerSpan place_on_client_clock(const wire::RunAccount& run) {
+  const std::uint64_t inside = run.server.queue_ns + run.server.compute_ns;
+  // Measured on two clocks: the server's share may come out a little longer than the wait.
+  const std::uint64_t way = run.wait_ns > inside ? (run.wait_ns - inside) / 2 : 0;
+  ServerSpan span;
+  span.queue_start_ns = run.send_ns + way;
+  span.compute_start_ns = span.queue_start_ns + run.server.queue_ns;
+  span.compute_end_ns = span.compute_start_ns + run.server.compute_ns;
+  return span;
+}
+
+std::string chrome_events(const std::vector<TraceEvent>& events, std::uint32_t process,
+                          const std::string& process_name) {
+  JsonWriter json;
+  write_name(json, process, process_name);
+  write_name(json, process + kServerProcessOffset, "servers of " + process_name);
+  for (const TraceEvent& event : events) {
+    const bool remote = event.place == Place::kServer;
+    json.begin_object();
+    json.member("name", fmt::format("Run of session {}", event.session));
+    json.member("ph", "X").member("cat", "run");
+    json.member("pid", std::uint64_t{process}).member("tid", std::uint64_t{event.thread});
+    json.member("ts", static_cast<double>(event.start_ns) / 1e3);
+    json.member("dur", static_cast<double>(event.time_ns) / 1e3);
+    json.key("args").begin_object().member("place", remote ? "server" : "local");
+    if (remote) {
+      json.member("bytes_sent", event.run.bytes_sent);
+      json.member("bytes_received", event.run.bytes_received);
+    } else {
+      json.member("reason", name_of(event.reason));
+    }
+    json.end_object().end_object();
+    if (remote) write_server_run(json, event, process);
+  }
+  return json.text();
+}
+
+}  // namespace outboard::intercept

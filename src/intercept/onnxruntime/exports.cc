@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the shared library exports for programs in C and what is built on the C API: OrtGetApiBase()
+// stands before the library's own when it is preloaded, and dlsym() catches programs that load the
+// library themselves. Neither changes what it returns: the real functions, their table patched.
+#include <dlfcn.h>
+#include <link.h>
+#include <onnxruntime_c_api.h>
+
+#include <string>
+#include <vector>
+
+#include "intercept/onnxruntime/hooks.h"
+
+namespace outboard::intercept::onnxruntime {
+namespace {
+
+using GetApiBase = const OrtApiBase* (*)();
+using Dlsym = void* (*)(void*, const char*) noexcept;
+constexpr const char* kEntryPoint = "OrtGetApiBase";
+
+// glibc gave dlsym a new version when it moved from libdl into libc.
+__attribute__((noinline)) Dlsym find_real_dlsym() noexcept {
+  for (const char* version : {"GLIBC_2.34", "GLIBC_2.2.5", "GLIBC_2.17"}) {
+    if (void* found = ::dlvsym(RTLD_NEXT, "dlsym", version)) {
+      return reinterpret_cast<Dlsym>(found);
+    }
+  }
+  return nullptr;
+}
+
+Dlsym real_dlsym_pointer = nullptr;
+
+// Patches the table behind a real entry point.
+void intercept(GetApiBase real) {
+  const OrtApiBase* base = real();
+  if (base == nullptr) return;
+  if (Runtime* runtime = runtime_of(base)) install_hooks(*runtime);
+}
+
+bool is_ours(const void* address) {
+  Dl_info target{}, self{};
+  return ::dladdr(address, &target) != 0 &&
+         ::dladdr(reinterpret_cast<const void*>(&find_real_dlsym), &self) != 0 &&
+         target.dli_fbase == self.dli_fbase;
+}
+
+// The entry point as the named object sees it, itself or in what it was linked with; nullptr: none
+// but ours. `path` as the loader knows it; also when it was loaded with RTLD_LOCAL.
+void* entry_point_of(const char* path) {
+  void* handle = ::dlopen(path, RTLD_NOLOAD | RTLD_LAZY);
+  if (handle == nullptr) return nullptr;
+  void* found = real_dlsym_pointer(handle, kEntryPoint);
+  ::dlclose(handle);
+  return found == nullptr || is_ours(found) ? nullptr : found;
+}
+
+// What the caller would have got without us: the entry point in its own object's scope, else any
+// that is loaded.
+GetApiBase real_entry_point(const void* caller) {
+  Dl_info object{};
+  void* found = nullptr;
+  if (::dladdr(caller, &object) != 0 && object.dli_fname != nullptr) {
+    found = entry_point_of(object.dli_fname);
+  }
+  if (found != nullptr) return reinterpret_cast<GetApiBase>(found);
+  // The names first: the loader's lock is held while it lists them.
+  std::vector<std::string> paths;
+  dl_iterate_phdr(
+      [](dl_phdr_info* info, std::size_t, void* list) {
+        if (info->dlpi_name != nullptr && *info->dlpi_name != '\0') {
+          static_cast<std::vector<std::string>*>(list)->emplace_back(info->dlpi_name);
+        }
+        return 0;
+      },
+      &paths);
+  for (const std::string& path : paths) {
+    if (path.find("onnxruntime") == std::string::npos) continue;
+    if ((found = entry_point_of(path.c_str())) != nullptr) break;
+  }
+  for (auto path = paths.begin(); found == nullptr && path != paths.end(); ++path) {
+    found = entry_point_of(path->c_str());
+  }
+  return reinterpret_cast<GetApiBase>(found);
+}
+
+// Off the fast path, so that dlsym() itself stays a jump.
+__attribute__((noinline)) void* entry_point_by_name(void* handle) noexcept {
+  void* found = real_dlsym_pointer(handle, kEntryPoint);
+  if (found == nullptr) return found;
+  if (!is_ours(found)) intercept(reinterpret_cast<GetApiBase>(found));
+  return found;
+}
+
+}  // namespace
+}  // namespace outboard::intercept::onnxruntime
+
+namespace ours = outboard::intercept::onnxruntime;
+
+extern "C" {
+
+__attribute__((visibility("default"))) const OrtApiBase* OrtGetApiBase() noexcept {
+  if (ours::real_dlsym_pointer == nullptr) ours::real_dlsym_pointer = ours::find_real_dlsym();
+  const ours::GetApiBase real = ours::real_entry_point(__builtin_return_address(0));
+  if (real == nullptr) return nullptr;
+  ours::intercept(real);
+  return real();
+}
+
+// A tail call, so that RTLD_NEXT counts from our caller and not from us. The library is built with
+// -O2 at least (CMakeLists.txt), and a test looks at what a second preloaded library gets.
+__attribute__((visibility("default"))) void* dlsym(void* handle, const char* name) noexcept {
+  if (ours::real_dlsym_pointer == nullptr) ours::real_dlsym_pointer = ours::find_real_dlsym();
+  if (handle != RTLD_NEXT && __builtin_strcmp(name, "OrtGetApiBase") == 0) {
+    return ours::entry_point_by_name(handle);
+  }
+  return ours::real_dlsym_pointer(handle, name);
+}
+
+}  // extern "C"

@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "intercept/onnxruntime/python_api.h"
+
+#include <algorithm>
+#include <cstring>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "intercept/onnxruntime/create_session.h"
+#include "intercept/onnxruntime/run_frame.h"
+
+using outboard::ErrorKind;
+using outboard::intercept::LocalReason;
+using outboard::intercept::Process;
+namespace ort = outboard::intercept::onnxruntime;
+
+// The program's side of a session that is being opened, and of one that stays here.
+struct OutboardPlan {
+  ort::Runtime* runtime = nullptr;
+  std::shared_ptr<ort::Reopener> program;  // the program's options and the environment
+  ort::Prepared prepared;
+  std::optional<ort::StubRegistration> registration;
+};
+
+namespace {
+
+thread_local OutboardPlan* capturing = nullptr;  // gets the options at the next registration
+thread_local OutboardPlan* attaching = nullptr;  // gives its operator at the next registration
+
+struct PythonRun {
+  std::vector<std::uint32_t> outputs;
+  outboard::wire::CancelToken token;
+  bool registered = false;
+  ort::RunFrame frame;
+};
+
+OrtStatus* capture(OutboardPlan& plan, ort::Runtime& runtime, const OrtSessionOptions* options) {
+  plan.runtime = &runtime;
+  auto program = ort::Reopener::make(runtime, options);
+  if (!program) return ort::to_status(runtime, program.error());
+  plan.program = std::move(*program);
+  return nullptr;
+}
+
+OrtStatus* attach(const OutboardPlan& plan, ort::Runtime& runtime, OrtSessionOptions* options) {
+  auto domain = ort::stub_domain(runtime, plan.prepared.stub->signature);
+  if (!domain) return ort::to_status(runtime, domain.error());
+  return runtime.ort.AddCustomOpDomain(options, *domain);
+}
+
+}  // namespace
+
+OrtStatus* RegisterCustomOps(OrtSessionOptions* options, const OrtApiBase* base) {
+  OutboardPlan* to_capture = std::exchange(capturing, nullptr);
+  OutboardPlan* to_attach = std::exchange(attaching, nullptr);
+  ort::Runtime* runtime = ort::runtime_of(base);
+  if (runtime == nullptr) return nullptr;
+  if (to_capture != nullptr) return capture(*to_capture, *runtime, options);
+  if (to_attach != nullptr) return attach(*to_attach, *runtime, options);
+  return nullptr;
+}
+
+OutboardPlan* outboard_plan_new(void) noexcept {
+  capturing = new OutboardPlan;
+  return capturing;
+}
+
+int outboard_plan_prepare(OutboardPlan* plan, const char* path, const void* model,
+                          std::size_t size) noexcept {
+  capturing = nullptr;
+  if (plan->program == nullptr) {
+    plan->prepared.why_local = "this release of ONNX Runtime is not supported";
+    plan->prepared.account = Process::current().new_account(path == nullptr ? "from memory" : path);
+    plan->prepared.account->set_why_local(plan->prepared.why_local);
+    return 0;
+  }
+  const ort::Reopener& program = *plan->program;
+  const OrtApi& api = plan->runtime->ort;
+  const ort::ModelSource source{path == nullptr ? "" : path,
+                                {static_cast<const std::byte*>(model), size}};
+  plan->prepared =
+      ort::prepare_session(*plan->runtime, source, program.options(), [&](OrtSession** session) {
+        return source.from_memory()
+                   ? api.CreateSessionFromArray(program.env(), model, size, program.options(),
+                                                session)
+                   : api.CreateSession(program.env(), path, program.options(), session);
+      });
+  // The extension opens its own session, and reports its own error.
+  plan->prepared.session.reset();
+  if (OrtStatus* status = std::exchange(plan->prepared.error, nullptr)) {
+    plan->prepared.why_local = ort::to_error(*plan->runtime, status).message;
+  }
+  if (plan->prepared.stub == nullptr) return 0;
+  plan->registration.emplace(plan->prepared.stub);
+  return 1;
+}
+
+const char* outboard_plan_why_local(OutboardPlan* plan) noexcept {
+  return plan->prepared.why_local.c_str();
+}
+
+const void* outboard_plan_stub(OutboardPlan* plan, std::size_t* size) noexcept {
+  *size = plan->prepared.stub_model.size();
+  return plan->prepared.stub_model.data();
+}
+
+void outboard_plan_attach(OutboardPlan* plan) noexcept { attaching = plan; }
+
+void outboard_plan_give_up(OutboardPlan* plan, const char* reason) noexcept {
+  attaching = nullptr;
+  plan->prepared.why_local = reason;
+  plan->prepared.account = plan->prepared.stub->session->shared_account();
+  plan->prepared.account->set_why_local(reason);
+  plan->registration.reset();
+  plan->prepared.stub.reset();
+}
+
+void outboard_plan_local_run(OutboardPlan* plan, std::int64_t time_ns) noexcept {
+  const auto& account = plan->prepared.account;
+  if (account == nullptr) return;
+  if (time_ns < 0) {
+    account->failed_run();
+  } else {
+    account->local_run(static_cast<std::uint64_t>(time_ns), LocalReason::kNotEligible, false);
+  }
+}
+
+void outboard_plan_free(OutboardPlan* plan) noexcept { delete plan; }
+
+void* outboard_run_begin(const std::uint32_t* outputs, std::size_t count,
+                         const void* key) noexcept {
+  auto* run = new PythonRun;
+  if (outputs != nullptr) {
+    run->outputs.assign(outputs, outputs + count);
+    run->frame.output_indices = run->outputs;
+  }
+  if (key != nullptr) {
+    run->frame.cancel = &run->token;
+    run->registered = true;
+    Process::current().cancels().add(key, &run->token);
+  }
+  return run;
+}
+
+void outboard_run_end(void* run) noexcept {
+  const std::unique_ptr<PythonRun> ended(static_cast<PythonRun*>(run));
+  if (ended->registered) Process::current().cancels().remove(&ended->token);
+  if (ended->frame.error) ort::set_last_error(*ended->frame.error);
+}
+
+void outboard_cancel(const void* key) noexcept { Process::current().cancels().cancel(key); }
+
+std::int64_t outboard_take_error(std::int32_t* code, char* message, std::size_t capacity) noexcept {
+  const auto error = ort::take_last_error();
+  if (!error) return -1;
+  *code = error->native_code == 0 ? ORT_FAIL : error->native_code;
+  const std::size_t size = std::min(capacity, error->message.size());
+  std::memcpy(message, error->message.data(), size);
+  return static_cast<std::int64_t>(size);
+}
+
+void outboard_report(void) noexcept { Process::current().report(); }

@@ -1,0 +1,304 @@
+// SPDX-License-Identifier: Apache-2.0
+// One Run of a stub session: the inputs are taken where they lie, sent, and the wanted outputs are
+// received into the memory that the runtime allocates for them. One round trip. When the server
+// cannot answer, the original model is run here with the same values.
+#include <unistd.h>
+
+#include <cstring>
+
+#include "base/clock.h"
+#include "intercept/onnxruntime/model_session.h"
+#include "intercept/onnxruntime/run_frame.h"
+#include "intercept/onnxruntime/stub_session.h"
+
+namespace outboard::intercept::onnxruntime {
+namespace {
+
+// The runtime's own words and code for a Run that was ended by its run options.
+constexpr const char* kTerminated = "Exiting due to terminate flag being set to true.";
+
+struct Inputs {
+  std::vector<const OrtValue*> values;
+  std::vector<wire::InputTensor> tensors;
+  std::vector<std::string> encoded;  // of string tensors
+};
+
+std::span<const std::byte> bytes_of(std::string_view text) {
+  return {reinterpret_cast<const std::byte*>(text.data()), text.size()};
+}
+
+Result<std::vector<std::int64_t>> dims_of(const Runtime& runtime, const OrtValue* value) {
+  OrtTensorTypeAndShapeInfo* info = nullptr;
+  OB_ORT(runtime, runtime.ort.GetTensorTypeAndShape(value, &info));
+  std::size_t rank = 0;
+  std::vector<std::int64_t> dims;
+  OrtStatus* status = runtime.ort.GetDimensionsCount(info, &rank);
+  if (status == nullptr) {
+    dims.resize(rank);
+    status = runtime.ort.GetDimensions(info, dims.data(), rank);
+  }
+  runtime.ort.ReleaseTensorTypeAndShapeInfo(info);
+  OB_ORT(runtime, status);
+  return dims;
+}
+
+// The strings of a tensor, as views into `storage`.
+Result<std::vector<std::string_view>> strings_of(const Runtime& runtime, const OrtValue* value,
+                                                 std::size_t count, std::string& storage) {
+  std::size_t total = 0;
+  OB_ORT(runtime, runtime.ort.GetStringTensorDataLength(value, &total));
+  storage.resize(total);
+  std::vector<std::size_t> offsets(count);
+  if (count > 0) {
+    OB_ORT(runtime,
+           runtime.ort.GetStringTensorContent(value, storage.data(), total, offsets.data(), count));
+  }
+  std::vector<std::string_view> strings;
+  strings.reserve(count);
+  for (std::size_t i = 0; i < count; ++i) {
+    const std::size_t end = i + 1 < count ? offsets[i + 1] : total;
+    strings.push_back(std::string_view(storage).substr(offsets[i], end - offsets[i]));
+  }
+  return strings;
+}
+
+Result<void> take_input(const StubSession& stub, OrtKernelContext* context, std::size_t index,
+                        Inputs& inputs) {
+  const Runtime& runtime = stub.runtime;
+  const OrtValue* value = nullptr;
+  OB_ORT(runtime, runtime.ort.KernelContext_GetInput(context, index, &value));
+  inputs.values.push_back(value);
+  wire::InputTensor tensor;
+  tensor.header.type = stub.signature.inputs[index];
+  OB_TRY(tensor.header.dims, dims_of(runtime, value));
+  if (tensor.header.type == wire::ElementType::kString) {
+    std::string storage;
+    const auto count = wire::element_count(tensor.header.dims).value_or(0);
+    OB_TRY(const auto strings, strings_of(runtime, value, count, storage));
+    inputs.encoded.push_back(wire::encode_strings(strings));
+    tensor.data = bytes_of(inputs.encoded.back());
+    tensor.header.data_bytes = tensor.data.size();
+  } else {
+    OB_TRY(tensor.header.data_bytes, wire::size_bytes(tensor.header.type, tensor.header.dims));
+    void* data = nullptr;
+    OB_ORT(runtime, runtime.ort.GetTensorMutableData(const_cast<OrtValue*>(value), &data));
+    tensor.data = {static_cast<const std::byte*>(data), tensor.header.data_bytes};
+  }
+  inputs.tensors.push_back(std::move(tensor));
+  return {};
+}
+
+Result<Inputs> take_inputs(const StubSession& stub, OrtKernelContext* context) {
+  Inputs inputs;
+  const std::size_t count = stub.signature.inputs.size();
+  inputs.values.reserve(count);
+  inputs.tensors.reserve(count);
+  inputs.encoded.reserve(count);  // views into its elements are handed out
+  for (std::size_t i = 0; i < count; ++i) OB_CHECK_OK(take_input(stub, context, i, inputs));
+  return inputs;
+}
+
+// Positions among the model's outputs that this Run is asked for, without those that are inputs.
+std::vector<std::uint32_t> wanted_outputs(const StubSession& stub, const RunFrame* frame) {
+  const StubSignature& signature = stub.signature;
+  std::vector<std::uint32_t> wanted;
+  if (frame != nullptr && frame->output_indices) {
+    for (const std::uint32_t i : *frame->output_indices) {
+      if (i < signature.node_output.size() && signature.node_output[i] >= 0) wanted.push_back(i);
+    }
+    return wanted;
+  }
+  if (frame == nullptr || frame->output_names.empty() ||
+      frame->output_names.size() == stub.output_names.size()) {
+    return stub.all_outputs;
+  }
+  for (const std::uint32_t i : stub.all_outputs) {
+    for (const char* name : frame->output_names) {
+      if (std::strcmp(name, stub.output_names[i]) == 0) {
+        wanted.push_back(i);
+        break;
+      }
+    }
+  }
+  return wanted;
+}
+
+// Allocates outputs where the runtime wants them.
+class KernelSink final : public wire::OutputSink {
+ public:
+  KernelSink(const StubSession& stub, OrtKernelContext* context,
+             std::span<const std::uint32_t> wanted)
+      : stub_(stub), context_(context), wanted_(wanted) {}
+
+  Result<std::span<std::byte>> allocate(std::size_t index,
+                                        const wire::TensorHeader& header) override {
+    auto memory = output_memory(index, header);
+    failed_ = failed_ || !memory;
+    return memory;
+  }
+
+  Result<void> strings(std::size_t index, const wire::TensorHeader& header,
+                       std::span<const std::string_view> elements) override {
+    auto filled = fill_strings(index, header, elements);
+    failed_ = failed_ || !filled;
+    return filled;
+  }
+
+  // The runtime would not take an output; its error came back from the Run.
+  bool failed() const { return failed_; }
+
+ private:
+  Result<OrtValue*> output(std::size_t index, const wire::TensorHeader& header) {
+    const std::uint32_t position = wanted_[index];
+    const auto& expected = stub_.description.outputs[position];
+    if (header.type != expected.type) {
+      return error(ErrorKind::kInvalid, "server sent output ({}) as {}, expected {}", expected.name,
+                   wire::name_of(header.type), wire::name_of(expected.type));
+    }
+    OrtValue* value = nullptr;
+    const auto node_output = static_cast<std::size_t>(stub_.signature.node_output[position]);
+    OB_ORT(stub_.runtime,
+           stub_.runtime.ort.KernelContext_GetOutput(context_, node_output, header.dims.data(),
+                                                     header.dims.size(), &value));
+    return value;
+  }
+
+  Result<std::span<std::byte>> output_memory(std::size_t index, const wire::TensorHeader& header) {
+    OB_TRY(const std::uint64_t size, wire::size_bytes(header.type, header.dims));
+    if (size != header.data_bytes) {
+      return error(ErrorKind::kInvalid, "server sent {} bytes for an output of {} bytes",
+                   header.data_bytes, size);
+    }
+    OB_TRY(OrtValue * value, output(index, header));
+    void* data = nullptr;
+    OB_ORT(stub_.runtime, stub_.runtime.ort.GetTensorMutableData(value, &data));
+    return std::span<std::byte>(static_cast<std::byte*>(data), size);
+  }
+
+  Result<void> fill_strings(std::size_t index, const wire::TensorHeader& header,
+                            std::span<const std::string_view> elements) {
+    OB_TRY(OrtValue * value, output(index, header));
+    std::vector<std::string> owned(elements.begin(), elements.end());
+    std::vector<const char*> pointers;
+    pointers.reserve(owned.size());
+    for (const std::string& text : owned) pointers.push_back(text.c_str());
+    OB_ORT(stub_.runtime,
+           stub_.runtime.ort.FillStringTensor(value, pointers.data(), pointers.size()));
+    return {};
+  }
+
+  const StubSession& stub_;
+  OrtKernelContext* const context_;
+  const std::span<const std::uint32_t> wanted_;
+  bool failed_ = false;
+};
+
+// Copies a value of the original model's session into the stub's output.
+Result<void> copy_output(const StubSession& stub, KernelSink& sink, std::size_t index,
+                         wire::ElementType type, OrtValue* value) {
+  const Runtime& runtime = stub.runtime;
+  wire::TensorHeader header;
+  header.type = type;
+  OB_TRY(header.dims, dims_of(runtime, value));
+  if (type == wire::ElementType::kString) {
+    std::string storage;
+    const auto count = wire::element_count(header.dims).value_or(0);
+    OB_TRY(const auto strings, strings_of(runtime, value, count, storage));
+    return sink.strings(index, header, strings);
+  }
+  OB_TRY(header.data_bytes, wire::size_bytes(type, header.dims));
+  OB_TRY(const std::span<std::byte> memory, sink.allocate(index, header));
+  void* data = nullptr;
+  OB_ORT(runtime, runtime.ort.GetTensorMutableData(value, &data));
+  if (!memory.empty()) std::memcpy(memory.data(), data, memory.size());
+  return {};
+}
+
+Result<void> run_here(const StubSession& stub, OrtKernelContext* context, const Inputs& inputs,
+                      std::span<const std::uint32_t> wanted, const RunFrame* frame) {
+  OB_TRY(const auto local, stub.session->local());
+  const OrtApi& ort = stub.runtime.ort;
+  std::vector<const char*> names;
+  for (const std::uint32_t i : wanted) names.push_back(stub.output_names[i]);
+  std::vector<OrtValue*> values(wanted.size(), nullptr);
+  OrtStatus* status =
+      ort.Run(static_cast<ModelSession&>(*local).get(), frame == nullptr ? nullptr : frame->options,
+              stub.input_names.data(), inputs.values.data(), inputs.values.size(), names.data(),
+              names.size(), values.data());
+  Result<void> done;
+  if (status != nullptr) done = tl::make_unexpected(to_error(stub.runtime, status));
+  KernelSink sink(stub, context, wanted);
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    if (done) {
+      done = copy_output(stub, sink, i, stub.description.outputs[wanted[i]].type, values[i]);
+    }
+    if (values[i] != nullptr) ort.ReleaseValue(values[i]);
+  }
+  return done;
+}
+
+std::uint32_t thread_number() {
+  thread_local const auto number = static_cast<std::uint32_t>(::gettid());
+  return number;
+}
+
+void record(const StubSession& stub, std::int64_t start_ns, const Session::Route& route,
+            const wire::RunAccount* run, LocalReason reason) {
+  Process& process = Process::current();
+  const auto time_ns = static_cast<std::uint64_t>(Clock::monotonic().now().count() - start_ns);
+  Account& account = stub.session->account();
+  if (run != nullptr) {
+    account.server_run(time_ns, *run);
+  } else {
+    account.local_run(time_ns, reason, route.choice.place == Place::kServer);
+  }
+  if (Trace* trace = process.trace()) {
+    TraceEvent event{.session = account.id(),
+                     .start_ns = start_ns,
+                     .time_ns = time_ns,
+                     .thread = thread_number(),
+                     .place = run != nullptr ? Place::kServer : Place::kLocal,
+                     .reason = reason,
+                     .run = run != nullptr ? *run : wire::RunAccount{}};
+    trace->add(event);
+  }
+}
+
+Result<void> failed(const StubSession& stub, Error error) {
+  stub.session->account().failed_run();
+  if (error.kind == ErrorKind::kCancelled) {
+    error = Error{ErrorKind::kEngine, kTerminated, ORT_FAIL};
+  }
+  return tl::make_unexpected(std::move(error));
+}
+
+}  // namespace
+
+Result<void> answer_run(const StubSession& stub, OrtKernelContext* context) {
+  const std::int64_t start_ns = Clock::monotonic().now().count();
+  const RunFrame* frame = RunFrame::innermost();
+  const std::vector<std::uint32_t> wanted = wanted_outputs(stub, frame);
+  OB_TRY(const Inputs inputs, take_inputs(stub, context));
+
+  const Session::Route route = stub.session->route();
+  LocalReason reason = route.choice.reason;
+  if (route.choice.place == Place::kServer) {
+    KernelSink sink(stub, context, wanted);
+    auto run =
+        route.remote->run(wanted, inputs.tensors, sink, frame == nullptr ? nullptr : frame->cancel);
+    if (run) {
+      record(stub, start_ns, route, &*run, LocalReason::kNone);
+      return {};
+    }
+    if (sink.failed() || !stub.session->lost(route, run.error())) {
+      return failed(stub, std::move(run).error());
+    }
+    reason = LocalReason::kServerGone;
+  }
+  auto done = run_here(stub, context, inputs, wanted, frame);
+  if (!done) return failed(stub, std::move(done).error());
+  record(stub, start_ns, route, nullptr, reason);
+  return {};
+}
+
+}  // namespace outboard::intercept::onnxruntime
