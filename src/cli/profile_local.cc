@@ -77,7 +77,7 @@ class LocalHost : public ProfileHost {
                            const std::atomic<bool>& stop, ProgressLine& progress) override {
     OpenedModel opened;
     const bool host_memory = engine_->device() == "cpu";
-    const std::uint64_t before_bytes = host_memory ? resident_bytes() : 0;
+    const std::uint64_t before_bytes = host_memory ? trimmed_resident_bytes() : 0;
     progress.show(fmt::format("opening {}", path));
     OB_TRY(auto session, timed_open(path, opened.load_us));
     OB_TRY(auto inputs, make_inputs(session->info().inputs, shapes, 1));
@@ -86,7 +86,7 @@ class LocalHost : public ProfileHost {
     if (auto first = subject->run(); !first)  // also what makes the engine take its memory
       return tl::make_unexpected(
           std::move(first).error().while_doing("running it for the first time"));
-    if (const std::uint64_t now_bytes = host_memory ? resident_bytes() : 0;
+    if (const std::uint64_t now_bytes = host_memory ? trimmed_resident_bytes() : 0;
         now_bytes > before_bytes)
       opened.memory_bytes = now_bytes - before_bytes;
     while (!stop && opened.load_us.size() < kLoads &&

@@ -2,11 +2,11 @@
 #include "cli/profile_measure.h"
 
 #include <malloc.h>
-#include <unistd.h>
 
 #include <chrono>
-#include <cstdio>
 #include <utility>
+
+#include "base/memory.h"
 
 namespace outboard::cli {
 
@@ -42,14 +42,9 @@ Measurement measure(Subject& subject, const MeasureOptions& options, const std::
   return measurement;
 }
 
-std::uint64_t resident_bytes() {
+std::uint64_t trimmed_resident_bytes() {
   malloc_trim(0);
-  unsigned long long total_pages = 0, resident_pages = 0;
-  std::FILE* file = std::fopen("/proc/self/statm", "re");
-  if (file == nullptr) return 0;
-  const int read = std::fscanf(file, "%llu %llu", &total_pages, &resident_pages);
-  std::fclose(file);
-  return read == 2 ? resident_pages * static_cast<std::uint64_t>(sysconf(_SC_PAGESIZE)) : 0;
+  return resident_bytes();
 }
 
 }  // namespace outboard::cli

@@ -53,6 +53,6 @@ Measurement measure(Subject& subject, const MeasureOptions& options, const std::
 
 // This process' resident memory, after what the allocator holds in reserve was given back. 0 where
 // it cannot be read.
-std::uint64_t resident_bytes();
+std::uint64_t trimmed_resident_bytes();
 
 }  // namespace outboard::cli

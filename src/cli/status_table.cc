@@ -94,6 +94,7 @@ Result<std::string> status_table(std::string_view json_text) {
   row("engine",
       text(at(document, {"engine", "name"})) + " " + text(at(document, {"engine", "version"})));
   row("uptime", uptime(at(document, {"uptime_s"})));
+  row("memory", bytes(at(document, {"resident_bytes"})));
   row("connections", text(at(document, {"connections"})));
   row("Runs",
       fmt::format("{} done, {} failed, {} cancelled, {} refused, {} under way",

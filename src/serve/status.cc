@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <nlohmann/json.hpp>
 
+#include "base/memory.h"
 #include "serve/shared.h"
 
 namespace outboard::serve {
@@ -44,6 +45,7 @@ std::string status_json(const Shared& shared) {
   const json document = {{"software", shared.settings.software},
                          {"server_id", shared.server_id},
                          {"uptime_s", uptime.count()},
+                         {"resident_bytes", resident_bytes()},
                          {"draining", shared.draining.load()},
                          {"device", shared.engine->device()},
                          {"engine",

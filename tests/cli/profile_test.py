@@ -4,9 +4,11 @@ import json
 import os
 import pathlib
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
+import time
 import unittest
 
 ROOT, OUTBOARD = pathlib.Path(sys.argv.pop(1)), sys.argv.pop(1)
@@ -99,6 +101,67 @@ class Profile(unittest.TestCase):
         self.assertEqual(2, profile().returncode)
         self.assertEqual(2, profile(tiny, "--seconds", "-1").returncode)
         self.assertEqual(2, profile(tiny, "--server", "a:1", "--device", "cpu").returncode)
+
+
+class ProfileServer(unittest.TestCase):
+    """The same against a real server."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = tempfile.TemporaryDirectory()
+        cls.addClassCleanup(cls.folder.cleanup)
+        cls.path = pathlib.Path(cls.folder.name)
+        make_models.make("tiny", cls.path)
+        make_models.make("mobilenet-v2", cls.path)
+        ready = cls.path / "ready"
+        log = open(cls.path / "server.log", "wb")
+        cls.addClassCleanup(log.close)
+        cls.server = subprocess.Popen([OUTBOARD, "serve", "--listen", "127.0.0.1:0", "--store", str(cls.path / "store"),
+                                       "--ready-file", str(ready)], stdout=log, stderr=log)
+        cls.addClassCleanup(cls.server.wait)
+        cls.addClassCleanup(cls.server.kill)
+        while not (ready.exists() and ready.read_text().endswith("\n")):
+            if cls.server.poll() is not None:
+                raise RuntimeError((cls.path / "server.log").read_text())
+            time.sleep(0.02)
+        cls.address = ready.read_text().split()[0]
+
+    def test_times_link_and_sizes(self):
+        got = profile(self.path / "mobilenet-v2.onnx", self.path / "tiny.onnx", "--server", self.address, "--runs", 20,
+                      "--seconds", 2)
+        self.assertEqual(0, got.returncode, got.stderr)
+        report = json.loads(got.stdout)
+        self.assertEqual(self.address, report["devices"][0]["name"])
+        self.assertEqual(self.address, report["links"][0]["to"])
+        self.assertGreater(report["links"][0]["up"]["delay_ms"], 0)
+        mobilenet, tiny = report["measurements"]
+        # A 1x3x224x224 float image there, 1,000 floats back, and the headers.
+        self.assertLess(602_112, mobilenet["request_bytes"])
+        self.assertLess(mobilenet["request_bytes"], 602_112 + 1024)
+        self.assertLess(4_000, mobilenet["reply_bytes"])
+        self.assertLess(mobilenet["reply_bytes"], 4_000 + 1024)
+        for measured in (mobilenet, tiny):
+            self.assertEqual(20, measured["runs"])
+            self.assertLess(measured["compute_ms"]["mean"], measured["total_ms"]["mean"])
+            self.assertGreater(measured["load_ms"]["p50"], 0)
+        self.assertGreater(mobilenet["compute_ms"]["p50"], 10 * tiny["compute_ms"]["p50"])
+        self.assertGreater(report["models"][0]["memory_bytes"], 10e6)
+
+    def test_a_model_that_the_server_rejects_is_one_sentence(self):
+        (self.path / "garbage.onnx").write_bytes(b"\xff" * 100)
+        got = profile(self.path / "garbage.onnx", "--server", self.address)
+        self.assertEqual(1, got.returncode)
+        self.assertIn("garbage.onnx", got.stderr)
+        self.assertEqual(1, got.stderr.count("\n"), got.stderr)
+
+    def test_nobody_there_is_one_sentence(self):
+        with socket.socket() as unused:
+            unused.bind(("127.0.0.1", 0))  # bound, and nobody listens
+            address = f"127.0.0.1:{unused.getsockname()[1]}"
+            got = profile(self.path / "tiny.onnx", "--server", address)
+        self.assertEqual(1, got.returncode)
+        self.assertIn(address, got.stderr)
+        self.assertEqual(1, got.stderr.count("\n"), got.stderr)
 
 
 if __name__ == "__main__":
