@@ -113,9 +113,9 @@ struct OutputWanted {
 // One output's value in host memory; holds as long as its RunOutputs.
 struct OutputView {
   ElementType type = ElementType::kUndefined;
-  std::vector<std::int64_t> dims;
-  std::span<const std::byte> data;        // empty for kString
-  std::vector<std::string_view> strings;  // kString
+  std::vector<std::int64_t> dims{};
+  std::span<const std::byte> data{};        // empty for kString
+  std::vector<std::string_view> strings{};  // kString
 };
 
 class RunOutputs {

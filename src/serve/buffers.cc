@@ -38,21 +38,19 @@ BufferPool::Buffer BufferPool::take(std::size_t size_bytes) {
 }
 
 void BufferPool::give_back(std::byte* data, std::size_t capacity) {
-  {
-    const std::lock_guard lock(mutex_);
-    // The oldest go first: sizes that nobody asks for any more.
-    while (!kept_.empty() && kept_bytes_ + capacity > kept_limit_bytes_) {
-      kept_bytes_ -= kept_.front().first;
-      std::free(kept_.front().second);
-      kept_.erase(kept_.begin());
-    }
-    if (capacity <= kept_limit_bytes_) {
-      kept_.emplace_back(capacity, data);
-      kept_bytes_ += capacity;
-      return;
-    }
+  if (capacity > kept_limit_bytes_) {
+    std::free(data);
+    return;
   }
-  std::free(data);
+  const std::lock_guard lock(mutex_);
+  // The oldest go first: sizes that nobody asks for any more.
+  while (kept_bytes_ + capacity > kept_limit_bytes_) {
+    kept_bytes_ -= kept_.front().first;
+    std::free(kept_.front().second);
+    kept_.erase(kept_.begin());
+  }
+  kept_.emplace_back(capacity, data);
+  kept_bytes_ += capacity;
 }
 
 std::size_t BufferPool::kept_bytes() const {

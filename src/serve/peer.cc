@@ -187,6 +187,9 @@ Result<std::uint64_t> Peer::append(const wire::UploadChunk& chunk,
                        [&](const wire::ModelFile& file) { return file.sha256 == chunk.file; });
   };
   const auto found = std::find_if(uploads_.rbegin(), uploads_.rend(), holds);
+  // Its model may have become complete meanwhile, by another client's pieces.
+  if (found == uploads_.rend() && shared_.store->has_file(chunk.file, chunk.file_bytes))
+    return chunk.file_bytes;
   if (found == uploads_.rend())
     return error(
         ErrorKind::kInvalid,

@@ -176,12 +176,14 @@ Result<Result<void>> Peer::receive_inputs(const wire::RunRequest& request, Input
                               "the Run's inputs ({} bytes) must be at most what the server holds "
                               "for all Runs ({})",
                               total, shared_.settings.max_in_flight_bytes));
-  const Result<void> full = error(ErrorKind::kOverloaded,
-                                  "the server holds as many bytes of Runs under way as it may ({})",
-                                  shared_.settings.max_in_flight_bytes);
+  const auto full = [&]() -> Result<void> {
+    return error(ErrorKind::kOverloaded,
+                 "the server holds as many bytes of Runs under way as it may ({})",
+                 shared_.settings.max_in_flight_bytes);
+  };
   if (total > 0) {
     inputs.memory = shared_.buffers.take(total);
-    if (inputs.memory.data() == nullptr) return full;
+    if (inputs.memory.data() == nullptr) return full();
   }
   inputs.views.reserve(request.inputs.size());
   std::uint64_t offset = 0;
@@ -189,7 +191,7 @@ Result<Result<void>> Peer::receive_inputs(const wire::RunRequest& request, Input
     const std::span<std::byte> data(inputs.memory.data() + offset, header.data_bytes);
     for (std::uint64_t done = 0; done < data.size();) {
       const auto step = std::min<std::uint64_t>(kReceiveStepBytes, data.size() - done);
-      if (!inputs.counted.grow(step)) return full;
+      if (!inputs.counted.grow(step)) return full();
       OB_CHECK_OK(connection_.read(data.subspan(done, step)));
       done += step;
     }
@@ -255,8 +257,9 @@ Result<void> Peer::send_outputs(const FrameHeader& header, const engine::RunOutp
     std::span<const std::byte> data = output.data;
     if (output.type == engine::ElementType::kString)
       data = std::as_bytes(std::span(texts.emplace_back(wire::encode_strings(output.strings))));
+    total += data.size();
     if (data.size() > limits::kTensorBytes || output.dims.size() > limits::kRank ||
-        (total += data.size()) > limits::kRunBytes - limits::kRunHeaderBytes)
+        total > limits::kRunBytes - limits::kRunHeaderBytes)
       return reply_error(header, {ErrorKind::kRefused,
                                   fmt::format("the Run's outputs ({} bytes so far) are beyond what "
                                               "the wire carries",

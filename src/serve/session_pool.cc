@@ -57,7 +57,7 @@ Result<SessionPool::Use> SessionPool::open(const Sha256& model,
     Use use(*this, entry);  // gives back after the mutex is free
     changed_.wait(lock, [&] { return entry->state != Entry::State::kOpening; });
     lock.unlock();
-    if (entry->failure) return tl::make_unexpected(Error(*entry->failure));
+    if (const std::optional<Error> failure = entry->failure) return tl::make_unexpected(*failure);
     return use;
   }
   OB_CHECK_OK(make_place(doomed));

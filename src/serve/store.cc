@@ -130,6 +130,13 @@ Store::Upload::~Upload() {
   }
 }
 
+bool Store::has_file(const Sha256& hash, std::uint64_t size_bytes) const {
+  const std::lock_guard lock(mutex_);
+  const auto found = blobs_.find(hash);
+  return found != blobs_.end() && found->second->complete &&
+         found->second->have_bytes == size_bytes;
+}
+
 Result<std::unique_ptr<Store::Pin>> Store::pin(const Sha256& model) {
   const std::lock_guard lock(mutex_);
   const auto found = models_.find(model);

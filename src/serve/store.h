@@ -78,6 +78,9 @@ class Store {
   Result<std::uint64_t> append(const Upload& upload, const wire::UploadChunk& chunk,
                                std::span<const std::byte> bytes);
 
+  // Whether a complete file of this hash and size is there.
+  bool has_file(const Sha256& hash, std::uint64_t size_bytes) const;
+
   Result<std::unique_ptr<Pin>> pin(const Sha256& model);
 
   struct Totals {

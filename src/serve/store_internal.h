@@ -4,8 +4,8 @@
 
 #include <atomic>
 #include <cstdint>
+#include <memory>
 #include <mutex>
-#include <optional>
 
 #include "serve/files.h"
 #include "serve/store.h"
@@ -25,9 +25,9 @@ struct Store::Blob {
   unsigned models = 0;   // complete models that have it
   std::int64_t last_used_s = 0;
 
-  std::mutex upload;  // one piece at a time
-  File file;          // under `upload`: open while pieces come
-  std::optional<Sha256Hasher> hasher;
+  std::mutex upload;                     // one piece at a time
+  File file;                             // under `upload`: open while pieces come
+  std::unique_ptr<Sha256Hasher> hasher;  // with the file
 };
 
 struct Store::Model {

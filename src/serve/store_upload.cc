@@ -16,13 +16,14 @@ namespace {
 constexpr std::size_t kReadStepBytes = 1u << 20;
 
 // A hasher that has seen the file's first `count` bytes: what an earlier upload left.
-Result<Sha256Hasher> hash_so_far(const File& file, const std::string& path, std::uint64_t count) {
-  Sha256Hasher hasher;
+Result<std::unique_ptr<Sha256Hasher>> hash_so_far(const File& file, const std::string& path,
+                                                  std::uint64_t count) {
+  auto hasher = std::make_unique<Sha256Hasher>();
   std::vector<std::byte> buffer(std::min<std::uint64_t>(count, kReadStepBytes));
   for (std::uint64_t done = 0; done < count;) {
     const auto step = std::span(buffer).first(std::min<std::uint64_t>(buffer.size(), count - done));
     OB_CHECK_OK(read_at(file, path, done, step));
-    hasher.update(step);
+    hasher->update(step);
     done += step.size();
   }
   return hasher;

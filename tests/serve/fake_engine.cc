@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tests/serve/fake_engine.h"
+
+#include <algorithm>
+#include <fstream>
+#include <iterator>
+
+namespace outboard::serve {
+namespace {
+
+using Stage = FakeEngine::Stage;
+
+class Control final : public engine::RunControl {
+ public:
+  explicit Control(std::shared_ptr<Stage> stage) : stage_(std::move(stage)) {}
+  void terminate() override {
+    const std::lock_guard lock(stage_->mutex);
+    terminated = true;
+    stage_->changed.notify_all();
+  }
+  void reset() override {
+    const std::lock_guard lock(stage_->mutex);
+    terminated = false;
+  }
+  bool terminated = false;  // under the stage's mutex
+
+ private:
+  const std::shared_ptr<Stage> stage_;
+};
+
+class Outputs final : public engine::RunOutputs {
+ public:
+  explicit Outputs(const engine::InputView& input) : bytes_(input.data.begin(), input.data.end()) {
+    values_.push_back(
+        {.type = input.type, .dims = {input.dims.begin(), input.dims.end()}, .data = bytes_});
+  }
+
+ private:
+  std::vector<std::byte> bytes_;
+};
+
+class Session final : public engine::Session {
+ public:
+  Session(std::shared_ptr<Stage> stage, std::string word)
+      : stage_(std::move(stage)), word_(std::move(word)) {
+    stage_->opened++;
+    stage_->alive++;
+    engine::ValueInfo value{.name = "x",
+                            .kind = "tensor",
+                            .type = engine::ElementType::kFloat,
+                            .has_shape = true,
+                            .dims = {-1},
+                            .dim_names = {"n"}};
+    info_.inputs.push_back(value);
+    value.name = "y";
+    if (word_ == "sequence") {
+      value.kind = "sequence";
+      value.type = engine::ElementType::kUndefined;
+    }
+    info_.outputs.push_back(value);
+    info_.producer = "fake " + word_;
+  }
+  ~Session() override { stage_->alive--; }
+
+  const engine::ModelInfo& info() const override { return info_; }
+
+  Result<std::unique_ptr<engine::RunOutputs>> run(std::span<const engine::InputView> inputs,
+                                                  std::span<const engine::OutputWanted>,
+                                                  engine::RunControl* control) override {
+    if (word_ == "fail")
+      return tl::make_unexpected(Error{ErrorKind::kEngine, "the fake engine fails", 6});
+    if (word_ == "block" && !wait(static_cast<Control&>(*control)))
+      return tl::make_unexpected(Error{ErrorKind::kCancelled, "terminated", 1});
+    return std::unique_ptr<engine::RunOutputs>(std::make_unique<Outputs>(inputs[0]));
+  }
+
+ private:
+  bool wait(Control& control) {
+    std::unique_lock lock(stage_->mutex);
+    ++stage_->running;
+    stage_->most = std::max(stage_->most, stage_->running);
+    stage_->changed.notify_all();
+    stage_->changed.wait(lock, [&] { return stage_->permits > 0 || control.terminated; });
+    --stage_->running;
+    stage_->changed.notify_all();
+    if (control.terminated) return false;
+    --stage_->permits;
+    return true;
+  }
+
+  const std::shared_ptr<Stage> stage_;
+  const std::string word_;
+  engine::ModelInfo info_;
+};
+
+}  // namespace
+
+void Stage::wait_for_running(int count) {
+  std::unique_lock lock(mutex);
+  changed.wait(lock, [&] { return running == count; });
+}
+
+void Stage::release(int count) {
+  const std::lock_guard lock(mutex);
+  permits += count;
+  changed.notify_all();
+}
+
+void Stage::hold_openings() {
+  const std::lock_guard lock(mutex);
+  openings_held = true;
+}
+
+void Stage::wait_for_opening(int count) {
+  std::unique_lock lock(mutex);
+  changed.wait(lock, [&] { return opening >= count; });
+}
+
+void Stage::let_open() {
+  const std::lock_guard lock(mutex);
+  openings_held = false;
+  changed.notify_all();
+}
+
+Result<std::shared_ptr<engine::Session>> FakeEngine::open(const std::string& path,
+                                                          const engine::OpenOptions&) {
+  std::ifstream file(path, std::ios::binary);
+  const std::string text((std::istreambuf_iterator<char>(file)), {});
+  const std::string word = text.substr(0, text.find_first_of(" \n"));
+  {
+    std::unique_lock lock(stage->mutex);
+    ++stage->opening;
+    stage->changed.notify_all();
+    stage->changed.wait(lock, [&] { return !stage->openings_held; });
+  }
+  if (word == "reject")
+    return tl::make_unexpected(Error{ErrorKind::kEngine, "the fake engine rejects it", 7});
+  return std::shared_ptr<engine::Session>(std::make_shared<Session>(stage, word));
+}
+
+Result<std::shared_ptr<engine::Session>> FakeEngine::open_bytes(std::span<const std::byte>,
+                                                                const engine::OpenOptions&) {
+  return error(ErrorKind::kUnimplemented, "the fake engine opens files");
+}
+
+std::unique_ptr<engine::RunControl> FakeEngine::make_run_control() {
+  return std::make_unique<Control>(stage);
+}
+
+}  // namespace outboard::serve

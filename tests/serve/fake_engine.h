@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+// An engine whose models are words, so that a test decides what a Run does and when it ends:
+//   "echo"    one float input of any length, one output with the same elements
+//   "block"   the same, but a Run waits for release() or for its control
+//   "reject"  cannot be opened;  "fail" opens, and its Runs fail;  "sequence" has no tensor output
+// Thread-safe.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <memory>
+#include <mutex>
+#include <string>
+
+#include "engine/engine.h"
+
+namespace outboard::serve {
+
+class FakeEngine final : public engine::Engine {
+ public:
+  // What a test waits for and holds back, shared by all sessions.
+  struct Stage {
+    std::mutex mutex;
+    std::condition_variable changed;
+    int running = 0;  // Runs of "block" that have begun and not ended
+    int most = 0;     // at the same time, ever
+    int permits = 0;  // Runs that may end
+    bool openings_held = false;
+    int opening = 0;
+    std::atomic<int> opened{0}, alive{0};
+
+    void wait_for_running(int count);
+    void release(int count);
+    void hold_openings();
+    void wait_for_opening(int count);
+    void let_open();
+  };
+
+  const std::shared_ptr<Stage> stage = std::make_shared<Stage>();
+
+  std::string name() const override { return "fake"; }
+  std::string version() const override { return "1.0"; }
+  std::string device() const override { return "cpu"; }
+  std::vector<std::string> available_providers() const override { return {"FakeProvider"}; }
+  Result<std::shared_ptr<engine::Session>> open(const std::string& path,
+                                                const engine::OpenOptions& options) override;
+  Result<std::shared_ptr<engine::Session>> open_bytes(std::span<const std::byte> model,
+                                                      const engine::OpenOptions&) override;
+  std::unique_ptr<engine::RunControl> make_run_control() override;
+};
+
+}  // namespace outboard::serve

@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: Apache-2.0
+// The server's small parts: times, buffers, threads, conversions.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <atomic>
+#include <latch>
+
+#include "serve/buffers.h"
+#include "serve/convert.h"
+#include "serve/statistics.h"
+#include "serve/threads.h"
+
+namespace outboard::serve {
+namespace {
+
+TEST(TimeWindow, MeanAndP95) {
+  TimeWindow window;
+  EXPECT_EQ(window.summary().count, 0u);
+  for (int i = 1; i <= 100; ++i) window.add(static_cast<std::uint64_t>(i) * 1000);
+  const auto summary = window.summary();
+  EXPECT_EQ(summary.count, 100u);
+  EXPECT_DOUBLE_EQ(summary.mean_us, 50.5);
+  EXPECT_DOUBLE_EQ(summary.p95_us, 95);
+  EXPECT_DOUBLE_EQ(summary.max_us, 100);
+}
+
+TEST(TimeWindow, OnlyTheLatestCount) {
+  TimeWindow window;
+  for (std::size_t i = 0; i < TimeWindow::kSamples; ++i) window.add(1'000'000);
+  for (std::size_t i = 0; i < TimeWindow::kSamples; ++i) window.add(5'000);
+  EXPECT_EQ(window.summary().count, TimeWindow::kSamples);
+  EXPECT_DOUBLE_EQ(window.summary().max_us, 5);
+}
+
+TEST(BufferPool, ALikeRunFindsTheBufferOfTheLast) {
+  BufferPool pool(1u << 20);
+  const std::byte* first = nullptr;
+  {
+    const auto buffer = pool.take(100'000);
+    first = buffer.data();
+    EXPECT_GE(buffer.capacity(), 100'000u);
+    EXPECT_EQ(reinterpret_cast<std::uintptr_t>(first) % BufferPool::kAlignment, 0u);
+  }
+  EXPECT_EQ(pool.take(99'999).data(), first);
+}
+
+TEST(BufferPool, KeepsNoMoreThanItsLimit) {
+  BufferPool pool(64u << 10);
+  {
+    std::vector<BufferPool::Buffer> buffers;
+    for (int i = 0; i < 32; ++i) buffers.push_back(pool.take(8u << 10));
+    buffers.push_back(pool.take(1u << 20));
+  }
+  EXPECT_LE(pool.kept_bytes(), 64u << 10);
+  EXPECT_GT(pool.kept_bytes(), 0u);
+}
+
+TEST(BufferPool, AnAbsurdSizeIsNoMemoryAndNoCrash) {
+  BufferPool pool(1u << 20);
+  EXPECT_EQ(pool.take(std::size_t{1} << 62).data(), nullptr);
+}
+
+TEST(Threads, AreAllJoined) {
+  std::atomic<int> ran{0};
+  {
+    Threads threads;
+    for (int i = 0; i < 50; ++i) ASSERT_TRUE(threads.start([&] { ++ran; }));
+    threads.wait_for_all();
+    EXPECT_EQ(threads.running(), 0u);
+    ASSERT_TRUE(threads.start([&] { ++ran; }));
+  }
+  EXPECT_EQ(ran, 51);
+}
+
+TEST(Threads, RunAtTheSameTime) {
+  Threads threads;
+  std::latch together(4);
+  for (int i = 0; i < 4; ++i) ASSERT_TRUE(threads.start([&] { together.arrive_and_wait(); }));
+}
+
+// ---- conversions
+// --------------------------------------------------------------------------------
+
+TEST(Convert, OptionsThatComputeOtherwiseAreRefused) {
+  wire::SessionOptions options;
+  options.config_entries = {{"session.set_denormal_as_zero", "1"},
+                            {"session.intra_op.allow_spinning", "0"}};
+  auto taken = to_engine(options);
+  ASSERT_TRUE(taken) << taken.error().message;
+  EXPECT_EQ(taken->config_entries,
+            (std::map<std::string, std::string>{{"session.set_denormal_as_zero", "1"}}));
+  for (const char* key : {"ep.context_enable", "ep.context_file_path", "made.up",
+                          "session.model_external_initializers_file_folder_path"}) {
+    options.config_entries = {{key, "1"}};
+    taken = to_engine(options);
+    ASSERT_FALSE(taken) << key;
+    EXPECT_EQ(taken.error().kind, ErrorKind::kUnimplemented);
+    EXPECT_NE(taken.error().message.find(key), std::string::npos);
+  }
+}
+
+TEST(Convert, OnlyHarmlessProviderOptionsAreTaken) {
+  wire::SessionOptions options;
+  options.providers = {
+      {"TensorrtExecutionProvider", {{"trt_engine_cache_path", "/etc"}}},
+      {"CUDAExecutionProvider", {{"device_id", "7"}, {"use_tf32", "0"}, {"gpu_mem_limit", "1"}}},
+      {"CPUExecutionProvider", {}}};
+  const auto taken = to_engine(options);
+  ASSERT_TRUE(taken);
+  ASSERT_EQ(taken->providers.size(), 1u);
+  EXPECT_EQ(taken->providers[0].name, "CUDAExecutionProvider");
+  EXPECT_EQ(taken->providers[0].options, (std::map<std::string, std::string>{{"use_tf32", "0"}}));
+}
+
+TEST(Convert, DifferentOptionsHaveDifferentKeys) {
+  std::vector<engine::OpenOptions> all(8);
+  all[1].graph_optimization_level = 0;
+  all[2].parallel_execution = true;
+  all[3].free_dimensions_by_name = {{"a", 1}};
+  all[4].free_dimensions_by_denotation = {{"a", 1}};
+  all[5].config_entries = {{"a", "b c 1:d 1:e"}};
+  all[6].config_entries = {{"a", "b"}, {"d", "e"}};
+  all[7].providers = {{"p", {{"a", "b"}}}};
+  std::vector<std::string> keys;
+  for (const auto& options : all) keys.push_back(options_key(options));
+  std::sort(keys.begin(), keys.end());
+  EXPECT_EQ(std::unique(keys.begin(), keys.end()), keys.end());
+  EXPECT_EQ(options_key(all[6]), options_key(engine::OpenOptions(all[6])));
+}
+
+TEST(Convert, InputsAreCheckedAgainstTheSignature) {
+  const engine::ValueInfo x{.name = "x",
+                            .kind = "tensor",
+                            .type = engine::ElementType::kFloat,
+                            .has_shape = true,
+                            .dims = {-1, 3},
+                            .dim_names = {"batch", ""}};
+  using wire::ElementType;
+  EXPECT_TRUE(check_input(x, {.type = ElementType::kFloat, .dims = {5, 3}, .data_bytes = 60}));
+  EXPECT_EQ(check_input(x, {.type = ElementType::kInt32, .dims = {5, 3}, .data_bytes = 60})
+                .error()
+                .message,
+            "the input (x) has the element type int32; expected float");
+  EXPECT_EQ(check_input(x, {.type = ElementType::kFloat, .dims = {5, 4}, .data_bytes = 80})
+                .error()
+                .message,
+            "the input (x) has the shape (5, 4); expected (batch, 3)");
+  EXPECT_FALSE(check_input(x, {.type = ElementType::kFloat, .dims = {3}, .data_bytes = 12}));
+}
+
+}  // namespace
+}  // namespace outboard::serve
