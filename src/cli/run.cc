@@ -26,7 +26,6 @@ struct RunArguments {
   std::string mode = "auto", spool = "disk";
   std::optional<bool> summary;
   std::string json, trace, log_level;
-  std::vector<std::string> command;
 };
 
 // What `outboard run` loads into programs: beside this executable in a build tree, in ../lib where
@@ -123,8 +122,9 @@ int become(const std::vector<std::string>& command) {
 
 void add_run(CLI::App& app, int& exit_code) {
   auto arguments = std::make_shared<RunArguments>();
-  CLI::App* run = app.add_subcommand(
-      "run", "Run a program, unchanged, with its inference on a server: outboard run -- CMD ARGS");
+  CLI::App* run = app.add_subcommand("run",
+                                     "Run a program, unchanged, with its inference on a server: "
+                                     "outboard run [OPTIONS] -- CMD [ARGS]");
   run->add_option("--server", arguments->servers,
                   "A server, HOST[:PORT] or unix:PATH; repeatable, in the order of preference. "
                   "Default: OUTBOARD_SERVERS, separated by commas")
@@ -149,15 +149,23 @@ void add_run(CLI::App& app, int& exit_code) {
                   "Write every Run to this file as Chrome trace events (Perfetto opens it)");
   run->add_option("--log-level", arguments->log_level, "What the interposer logs; default: warn")
       ->check(CLI::IsMember({"error", "warn", "info", "debug"}));
-  run->add_option("command", arguments->command,
-                  "The program and its arguments, after -- so that their options are their own")
-      ->required();
-  run->callback([arguments, &exit_code] {
+  run->allow_extras();  // a command without `--` deserves a sentence of its own
+  run->callback([arguments, run, &exit_code] {
+    if (!run->remaining().empty() || command_after_dashes().empty()) {
+      const std::string given = run->remaining().empty() ? "nothing" : run->remaining().front();
+      std::fprintf(stderr,
+                   "outboard: argument (%s) was given where the command was expected after --, as "
+                   "in: outboard run "
+                   "--server HOST:PORT -- python app.py\n",
+                   given.c_str());
+      exit_code = 2;
+      return;
+    }
     if (const auto prepared = prepare(*arguments); !prepared) {
       exit_code = report(prepared.error());
       return;
     }
-    exit_code = become(arguments->command);
+    exit_code = become(command_after_dashes());
   });
 }
 

@@ -4,6 +4,9 @@
 // standard error), 2 bad command line. `run` passes its command's status on instead.
 #pragma once
 
+#include <string>
+#include <vector>
+
 #include "base/result.h"
 
 namespace CLI {
@@ -18,6 +21,9 @@ void add_push(CLI::App& app, int& exit_code);
 void add_serve(CLI::App& app, int& exit_code);
 void add_status(CLI::App& app, int& exit_code);
 void add_version(CLI::App& app, int& exit_code);
+
+// What followed the first `--` of the command line, untouched: the command of `run`.
+const std::vector<std::string>& command_after_dashes();
 
 // Prints "outboard: MESSAGE" to standard error and returns 1.
 int report(const Error& error);
