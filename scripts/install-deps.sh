@@ -14,7 +14,8 @@ packages=(
   clang-19 clang-format-19 clang-tidy-19 libclang-rt-19-dev
   # libraries
   libexpected-dev libflatbuffers-dev flatbuffers-compiler libssl-dev libspdlog-dev libfmt-dev libcli11-dev
-  nlohmann-json3-dev libtomlplusplus-dev libonnx-dev libprotobuf-dev protobuf-compiler libzstd-dev liblz4-dev
+  nlohmann-json3-dev libtomlplusplus-dev libonnx-dev libprotobuf-dev protobuf-compiler libzstd-dev liblz4-dev zlib1g-dev
+  librsvg2-bin  # rsvg-convert: plots as PNG
   # tests and benchmarks
   libgtest-dev libgmock-dev librapidcheck-dev libbenchmark-dev coinor-libcbc-dev coinor-cbc
 )

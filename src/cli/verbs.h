@@ -15,6 +15,7 @@ class App;
 
 namespace outboard::cli {
 
+void add_manage(CLI::App& app, int& exit_code);  // its verbs: manage_verbs.h
 void add_profile(CLI::App& app, int& exit_code);
 void add_run(CLI::App& app, int& exit_code);
 void add_push(CLI::App& app, int& exit_code);

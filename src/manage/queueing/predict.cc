@@ -101,15 +101,19 @@ void finish(const Stream& stream, const Series& series, bool curve, StreamAnswer
   std::vector<double> times;
   times.reserve(512);
   for (int i = 0; i <= 400; ++i) times.push_back(end * i / 400);
-  for (const profile::Atom& s : stream.service.atoms()) {
-    if (s.probability < 0.02) continue;
-    for (const profile::Atom& o : series.outside.atoms()) {
-      times.push_back(s.time_us + o.time_us);
-      times.push_back((s.time_us + o.time_us) * (1 - 1e-9));
+  const profile::Distribution alone[] = {stream.service, convolve(stream.service, stream.swap)};
+  for (const profile::Distribution& times_us : alone) {
+    for (const profile::Atom& t : times_us.atoms()) {
+      if (t.probability < 0.02) continue;
+      for (const profile::Atom& o : series.outside.atoms()) {
+        times.push_back(t.time_us + o.time_us);
+        times.push_back((t.time_us + o.time_us) * (1 - 1e-9));
+      }
     }
   }
   std::sort(times.begin(), times.end());
   std::vector<double> probability;
+  probability.reserve(times.size());
   double least = 0;
   for (const double t : times) probability.push_back(least = std::max(least, series.cdf(t)));
   answer.response = Curve(std::move(times), std::move(probability));

@@ -30,6 +30,24 @@ double System::utilisation() const {
   return busy / servers;
 }
 
+namespace {
+
+// The share of an application's requests that a device gets: a replica's, else all.
+double share_on(const profile::Application& app, const profile::Device& device) {
+  for (const profile::Replica& replica : app.replicas) {
+    if (replica.device == device.name) return replica.share;
+  }
+  return 1;
+}
+
+bool is_on(const profile::Application& app, const profile::Device& device) {
+  return app.device == device.name ||
+         std::any_of(app.replicas.begin(), app.replicas.end(),
+                     [&](const profile::Replica& r) { return r.device == device.name; });
+}
+
+}  // namespace
+
 Result<System> system_of(const profile::Cluster& cluster, const profile::Device& device,
                          std::span<const profile::Application* const> residents) {
   System system{device.discipline, device.servers, device.batch_wait_us, {}};
@@ -43,8 +61,10 @@ Result<System> system_of(const profile::Cluster& cluster, const profile::Device&
     }
     Stream stream;
     stream.name = app->name;
-    stream.model = numbers.try_emplace(app->model, static_cast<int>(numbers.size())).first->second;
-    stream.rate_per_s = app->rate_per_s;
+    // A model that is not shared is a copy of its own, named as no other can be.
+    const std::string copy = app->share_model ? app->model : app->model + '\n' + app->name;
+    stream.model = numbers.try_emplace(copy, static_cast<int>(numbers.size())).first->second;
+    stream.rate_per_s = app->rate_per_s * share_on(*app, device);
     stream.service = model->service;
     stream.swap = model->swap;
     stream.outside = convolve(convolve(model->before, model->after), device.network);
@@ -62,7 +82,7 @@ Result<System> system_of(const profile::Cluster& cluster, const profile::Device&
 Result<System> system_of(const profile::Cluster& cluster, const profile::Device& device) {
   std::vector<const profile::Application*> residents;
   for (const profile::Application& app : cluster.applications) {
-    if (app.device == device.name) residents.push_back(&app);
+    if (is_on(app, device)) residents.push_back(&app);
   }
   return system_of(cluster, device, residents);
 }

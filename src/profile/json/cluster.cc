@@ -249,6 +249,10 @@ Result<Cluster> cluster_from_text(std::string_view text, std::string_view name) 
     OB_TRY(Application app, application_from_json(*item, place));
     cluster.applications.push_back(std::move(app));
   }
+  // What `outboard profile` writes beside them.
+  for (const char* other : {"engine", "interrupted", "links", "measurements", "round_trip_ms"}) {
+    read.ignore(other);
+  }
   OB_CHECK_OK(read.finish());
   OB_CHECK_OK(check_names(cluster));
   return cluster;

@@ -46,6 +46,8 @@ class ObjectReader {
   std::vector<std::pair<const nlohmann::json*, std::string>> elements(std::string_view key);
   const nlohmann::json* object(std::string_view key);  // null when it is not there
 
+  void ignore(std::string_view key) { known_.emplace(key); }  // somebody else reads it
+
   std::string place_of(std::string_view key) const;
   void fail(std::string_view key, std::string_view what);  // "PLACE.KEY (VALUE) WHAT"
   Result<void> finish();
