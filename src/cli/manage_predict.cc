@@ -105,7 +105,7 @@ Result<Measured> read_measured(const std::string& path) {
   if (!table.has({"application", "response_ms"})) {
     return error(ErrorKind::kInvalid, "{} must have the columns application and response_ms", path);
   }
-  const std::size_t name = *table.column("application"), time = *table.column("response_ms");
+  const std::size_t name = table.column("application"), time = table.column("response_ms");
   for (std::size_t row = 0; row < table.rows(); ++row) {
     OB_TRY(const double ms, table.number(row, time));
     measured[table.text(row, name)].push_back(ms * 1e3);

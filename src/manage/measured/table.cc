@@ -44,7 +44,7 @@ Result<Table> Table::read(const std::string& path) {
   std::size_t total = 0;
   for (std::size_t line = 1; gzgets(file.get(), buffer.data(), static_cast<int>(kMaxLine));
        ++line) {
-    std::string_view text(buffer.c_str());
+    std::string_view text(buffer.data());
     total += text.size();
     if (text.size() + 1 >= kMaxLine || total > kMaxText) {
       return error(ErrorKind::kInvalid, "{}:{}: the line or the file is too long for a table", path,
@@ -73,15 +73,15 @@ Result<Table> Table::read(const std::string& path) {
   return table;
 }
 
-std::optional<std::size_t> Table::column(std::string_view name) const {
+std::size_t Table::column(std::string_view name) const {
   const auto found = std::find(columns_.begin(), columns_.end(), name);
-  if (found == columns_.end()) return std::nullopt;
+  if (found == columns_.end()) return kNone;
   return static_cast<std::size_t>(found - columns_.begin());
 }
 
 bool Table::has(std::initializer_list<std::string_view> names) const {
   return std::all_of(names.begin(), names.end(),
-                     [this](std::string_view name) { return column(name).has_value(); });
+                     [this](std::string_view name) { return column(name) != kNone; });
 }
 
 Result<double> Table::number(std::size_t row, std::size_t column) const {

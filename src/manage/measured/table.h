@@ -6,7 +6,6 @@
 // line for what is no such table. Thread-safety: plain values.
 #pragma once
 
-#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -21,7 +20,8 @@ class Table {
 
   const std::string& path() const { return path_; }
   std::size_t rows() const { return columns_.empty() ? 0 : cells_.size() / columns_.size(); }
-  std::optional<std::size_t> column(std::string_view name) const;
+  static constexpr std::size_t kNone = static_cast<std::size_t>(-1);
+  std::size_t column(std::string_view name) const;  // kNone when it is not there
   bool has(std::initializer_list<std::string_view> names) const;
   const std::string& text(std::size_t row, std::size_t column) const {
     return cells_[row * columns_.size() + column];

@@ -29,9 +29,9 @@ struct Measured {
 using Loads = std::map<std::string, std::map<std::string, Measured>>;  // load -> model
 
 Result<Loads> read_requests(const Table& table) {
-  const std::size_t model = *table.column("model"), rate = *table.column("input_rate");
-  const std::size_t load = *table.column("vary_rho");
-  const std::size_t start = *table.column("start_time"), end = *table.column("end_time");
+  const std::size_t model = table.column("model"), rate = table.column("input_rate");
+  const std::size_t load = table.column("vary_rho");
+  const std::size_t start = table.column("start_time"), end = table.column("end_time");
   Loads loads;
   for (std::size_t row = 0; row < table.rows(); ++row) {
     OB_TRY(const double rate_per_s, table.number(row, rate));
@@ -122,8 +122,8 @@ Result<void> compare(const Table& table, const std::vector<ModelProfile>& profil
 
 // One request of each model at the same moment, by the simulator.
 Result<void> compare_concurrency(const Table& table, Validation& result) {
-  const std::size_t model = *table.column("model"), type = *table.column("process_type");
-  const std::size_t time = *table.column("response_time");
+  const std::size_t model = table.column("model"), type = table.column("process_type");
+  const std::size_t time = table.column("response_time");
   struct Sums {
     double alone = 0, together = 0;
     int alone_count = 0, together_count = 0;
