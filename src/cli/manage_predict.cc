@@ -28,7 +28,7 @@ using profile::Cluster;
 struct Arguments {
   std::string cluster, plot, measured;
   std::vector<std::string> added;
-  bool json = false, quick = false;
+  bool json = false, quick = false, replay = false;
   std::uint64_t seed = 1;
 };
 
@@ -120,6 +120,7 @@ Result<std::vector<Predicted>> predict_all(const Cluster& cluster, const Argumen
   options.brackets = !arguments.quick;
   options.effort = arguments.quick ? manage::Effort::kScreen : manage::Effort::kFull;
   options.seed = arguments.seed;
+  options.replay = arguments.replay;
   ProgressLine progress;
   std::vector<Predicted> result;
   for (std::size_t i = 0; i < cluster.devices.size(); ++i) {
@@ -283,6 +284,8 @@ void add_manage_predict(CLI::App& manage, int& exit_code) {
   verb->add_flag("--json", arguments->json, "Print JSON");
   verb->add_flag("--quick", arguments->quick,
                  "Approximate in microseconds instead of solving exactly with error bounds");
+  verb->add_flag("--replay", arguments->replay,
+                 "Take recorded arrivals as what happens, not as a ground for the future");
   verb->add_option("--seed", arguments->seed, "Seed of what is simulated");
   verb->add_option("--plot", arguments->plot,
                    "Draw the distributions into an .svg or .png file (the latter by rsvg-convert)");

@@ -7,8 +7,10 @@
 #include <limits>
 
 #include "manage/queueing/mixture_queue.h"
+#include "manage/queueing/sharing.h"
 #include "manage/queueing/swap_bounds.h"
 #include "manage/queueing/swap_queue.h"
+#include "manage/queueing/trace.h"
 #include "manage/simulate/simulate.h"
 
 namespace outboard::manage {
@@ -169,6 +171,32 @@ Result<Answer> simulated(const System& system, const Predictor::Options& options
   return answer;
 }
 
+Result<Answer> shared(const System& system, const Predictor::Options& options,
+                      const Result<std::vector<SharedResponse>>& responses) {
+  if (!responses) return tl::make_unexpected(responses.error());
+  Answer answer;
+  answer.utilisation = system.utilisation();
+  answer.method = Method::kApproximate;
+  const bool pure = system.discipline == Discipline::kProcessorSharing;
+  answer.conditions = pure ? "Mean and variance exact for Poisson arrivals that share fairly, in "
+                             "steady state; the shape of the tail is a fit."
+                           : "A screen: models' queues taken as independent; Poisson arrivals, "
+                             "steady state.";
+  for (std::size_t i = 0; i < system.streams.size(); ++i) {
+    const Stream& stream = system.streams[i];
+    const SharedResponse& response = (*responses)[i];
+    StreamAnswer& a = answer.streams.emplace_back();
+    const double service = stream.service.mean_us();
+    a.mean_us = response.mean_us();
+    a.terms = {service, 0, pure ? 0 : a.mean_us - service, pure ? a.mean_us - service : 0, 0};
+    finish(stream,
+           {[&response](double t) { return response.cdf(t); },
+            stream.outside.compressed(kOutsideAtoms)},
+           options.curves, a);
+  }
+  return answer;
+}
+
 }  // namespace
 
 struct Predictor::State {
@@ -261,18 +289,24 @@ Result<Answer> Predictor::State::fcfs_screen(const System& system, const Options
 }
 
 Result<Answer> Predictor::predict(const System& system, const Options& options) {
-  const bool trace = !system.streams.empty() && all_traces(system);
-  if (!trace) OB_CHECK_OK(check_system(system));
-  if (trace || !poisson(system)) return simulated(system, options);
+  if (system.streams.empty() || !all_traces(system)) OB_CHECK_OK(check_system(system));
   const bool screen = options.effort == Effort::kScreen;
-  switch (system.discipline) {
-    case Discipline::kFcfs:
-      if (system.servers == 1) {
+  if (!poisson(system)) {
+    if (!options.replay) OB_CHECK_OK(check_future(system, options.seed));
+    return simulated(system, options);
+  }
+  if (system.servers == 1) {
+    switch (system.discipline) {
+      case Discipline::kFcfs:
         return screen ? state_->fcfs_screen(system, options) : state_->fcfs(system, options);
-      }
-      break;
-    default:
-      break;
+      case Discipline::kProcessorSharing:
+        return shared(system, options, processor_sharing(system));
+      case Discipline::kTimeShared:
+        if (screen) return shared(system, options, time_shared_screen(system));
+        break;
+      default:
+        break;
+    }
   }
   return simulated(system, options);
 }

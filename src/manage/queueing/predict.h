@@ -10,9 +10,9 @@
 //
 //   one server, fcfs, Poisson              kExact (swap_queue.h)
 //   processor sharing, Poisson             kApproximate: exact mean and variance, fitted tail
-//   time-shared, several servers, batching,
-//   priority, EDF; bursts by statistics    kSimulated, seeded, with 99 % confidence intervals
-//   a recorded trace for every stream      kTrace: the simulator on the trace itself
+//   (sharing.h) time-shared, several servers, batching, priority, EDF; bursts by statistics
+//   kSimulated, seeded, with 99 % confidence intervals a recorded trace for every stream kTrace:
+//   the simulator on the trace itself
 //
 // Effort::kScreen answers in tens of microseconds, everywhere by an approximation (kApproximate).
 // Every answer says under which conditions it holds and bounds its numerical (or sampling) error.
@@ -113,6 +113,7 @@ class Predictor {
     bool curves = false;    // fill StreamAnswer::response
     bool brackets = false;  // kExact: rigorous error bounds; ten times the time
     std::uint64_t seed = 1;
+    bool replay = false;  // traces are what happens, not a ground for the future: no refusal
     std::size_t requests = 400000;  // kSimulated: how many, over all streams
   };
 

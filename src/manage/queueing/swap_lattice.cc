@@ -12,7 +12,7 @@ namespace outboard::manage {
 namespace {
 
 constexpr double kTail = 1e-4;     // what the lattice must reach
-constexpr double kDamping = 1e-8;  // r^N
+constexpr double kDamping = 1e-5;  // r^N: aliases by that, rounding by 1e-16 / r^N a point
 constexpr std::size_t kMaxPoints = 65536;
 
 // A model on the lattice.
@@ -254,11 +254,11 @@ void SwapSolver::Tables::cumulate(const Fourier& fourier, double radius, std::si
     double* cdf_a = cdf + j * points;
     double* cdf_b = b ? cdf_a + points : nullptr;
     for (std::size_t n = 0; n < points; ++n, scale /= radius) {
-      total_a += std::max(0.0, packed[n].real() * scale);
+      total_a += packed[n].real() * scale;
       cdf_a[n] = total_a;
       sum[n] += total_a;
       if (!cdf_b) continue;
-      total_b += std::max(0.0, packed[n].imag() * scale);
+      total_b += packed[n].imag() * scale;
       cdf_b[n] = total_b;
       sum[n] += total_b;
     }

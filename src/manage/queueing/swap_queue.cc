@@ -37,7 +37,7 @@
 // the same shape with d_j = z - q - alpha p_j b_j (1 - o_j), c_j = alpha p_j b_j o_j and
 // q (1 - z) in the place of x. It is evaluated on a circle |z| = r < 1 and its coefficients,
 // P(V = n, J = j), are read off by a Fourier transform: n < N with an aliasing error below
-// r^N = 1e-8 times the tail, rounding about 1e-16 / r^N (Abate & Whitt, "Numerical inversion of
+// r^N = 1e-5 times the tail, rounding about 1e-16 / r^N (Abate & Whitt, "Numerical inversion of
 // probability generating functions", 1992). No step of it can grow an error, unlike the recursion
 // in t, whose K - 1 unwanted modes do.
 #include "manage/queueing/swap_queue.h"
@@ -137,7 +137,8 @@ double decay_rate_per_us(std::span<const SwapModel> models) {
     double sum = -1;
     for (const SwapModel& m : models) {
       const double b = m.rate_per_us * transform(m.service, -eta);
-      const double o = transform(m.swap, -eta);
+      // A model alone never swaps; its swap would only drown the rest in rounding.
+      const double o = models.size() > 1 ? transform(m.swap, -eta) : 1;
       sum += std::isinf(b * o) ? 1.0 : b * o / (rate + eta + b * (o - 1));
     }
     return sum;
