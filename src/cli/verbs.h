@@ -20,6 +20,7 @@ void add_profile(CLI::App& app, int& exit_code);
 void add_run(CLI::App& app, int& exit_code);
 void add_push(CLI::App& app, int& exit_code);
 void add_serve(CLI::App& app, int& exit_code);
+void add_split(CLI::App& app, int& exit_code);
 void add_status(CLI::App& app, int& exit_code);
 void add_version(CLI::App& app, int& exit_code);
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a node needs to compute some rows of a block, and what a call costs it. Measured curves by the
-// name of a unit (src/split/graph) where there are some, else a roofline: the slower of arithmetic at
-// flops_per_s and memory traffic at memory_bytes_per_s. Plain values; times in microseconds.
+// What a node needs to compute some rows of a block, and what a call costs it. Measured curves by
+// the name of a unit (src/split/graph) where there are some, else a roofline: the slower of
+// arithmetic at flops_per_s and memory traffic at memory_bytes_per_s. Plain values; times in
+// microseconds.
 #pragma once
 
 #include <map>
@@ -10,8 +11,8 @@
 
 namespace outboard::profile {
 
-// Time against rows: measured points, straight lines between them and on from the last two. Below the
-// first point the time falls to that of no rows only as far as the first line does.
+// Time against rows: measured points, straight lines between them and on from the last two. Below
+// the first point the time falls to that of no rows only as far as the first line does.
 struct RowCurve {
   std::vector<double> rows;     // ascending, > 0
   std::vector<double> time_us;  // as many

@@ -12,8 +12,10 @@ Result<RowCurve> curve_from_json(const nlohmann::json& json, const std::string& 
   if (curve.rows.empty() || curve.rows.size() != curve.time_us.size())
     read.fail("time_us", "must have as many numbers as rows, and at least one");
   for (std::size_t i = 0; i < curve.rows.size(); ++i) {
-    if (curve.rows[i] <= (i == 0 ? 0.0 : curve.rows[i - 1])) read.fail("rows", "must ascend from 1 row");
-    if (i < curve.time_us.size() && curve.time_us[i] < 0) read.fail("time_us", "must not be negative");
+    if (curve.rows[i] <= (i == 0 ? 0.0 : curve.rows[i - 1]))
+      read.fail("rows", "must ascend from 1 row");
+    if (i < curve.time_us.size() && curve.time_us[i] < 0)
+      read.fail("time_us", "must not be negative");
   }
   OB_CHECK_OK(read.finish());
   return curve;
@@ -44,7 +46,8 @@ Result<NodeRows> node_rows_from_json(const nlohmann::json& json, const std::stri
 }
 
 nlohmann::json as_json(const NodeRows& node) {
-  nlohmann::json out = {{"name", node.name}, {"flops_per_s", node.flops_per_s}, {"call_us", node.call_us}};
+  nlohmann::json out = {
+      {"name", node.name}, {"flops_per_s", node.flops_per_s}, {"call_us", node.call_us}};
   if (node.memory_bytes_per_s > 0) out["memory_bytes_per_s"] = node.memory_bytes_per_s;
   if (node.memory_bytes > 0) out["memory_bytes"] = node.memory_bytes;
   if (node.busy_us > 0) out["busy_ms"] = node.busy_us / 1e3;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a node needs for rows, as JSON: {"name": "a", "flops_per_s": 1e11, "memory_bytes_per_s": 2e10,
-// "call_us": 40, "memory_bytes": 8e9, "busy_ms": 0, "units": {"conv1": {"rows": [1, 2, 8],
+// What a node needs for rows, as JSON: {"name": "a", "flops_per_s": 1e11, "memory_bytes_per_s":
+// 2e10, "call_us": 40, "memory_bytes": 8e9, "busy_ms": 0, "units": {"conv1": {"rows": [1, 2, 8],
 // "time_us": [50, 90, 350]}}}. Faults as in cluster.h.
 #pragma once
 

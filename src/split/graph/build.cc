@@ -129,7 +129,7 @@ Result<void> Builder::add_inputs() {
         return error(
             ErrorKind::kInvalid,
             "the shape of the model's input ({}) is not fixed; give its dimensions, for example "
-            "--shape {}:1x3x224x224",
+            "--shape {}=1,3,224,224",
             t.name, t.name);
     t.host_owned = true;
     set_rows(t, input_axis(t.shape), 1, 1);
@@ -234,7 +234,7 @@ int Builder::add_tensor(const std::string& name, const Shape& shape, int type, c
   t.producer = static_cast<int>(graph_.ops.size());
   t.host_owned = rule.kind == OpKind::kHost;
   const bool known = std::all_of(shape.begin(), shape.end(), [](auto d) { return d > 0; });
-  const bool restart = t.host_owned && shape.size() >= 3 && known;
+  const bool restart = t.host_owned && shape.size() >= 4 && known;
   set_rows(t,
            restart                      ? input_axis(shape)
            : rule.kind == OpKind::kRows ? rule.axis

@@ -30,6 +30,13 @@ std::int64_t axis_of(const Site& site, const char* name, std::int64_t otherwise)
   return axis < 0 ? axis + site.in[0].rank() : axis;
 }
 
+// On the host, but of a known shape.
+Rule gathered(const char* reason, const Shape& shape) {
+  Rule rule = host_rule(reason);
+  rule.shapes = {shape};
+  return rule;
+}
+
 Rule concat(const Site& site) {
   const auto axis = axis_of(site, "axis", 0);
   const auto a = static_cast<std::size_t>(axis);
@@ -50,9 +57,9 @@ Rule concat(const Site& site) {
     if (o.constant) continue;
     if (!o.has_rows() || o.tensor->axis != leader->axis || o.tensor->outer != leader->outer ||
         o.tensor->extent != leader->extent || o.tensor->rows != leader->rows)
-      return host_rule("its inputs are divided along different axes");
+      return gathered("its inputs are divided along different axes", out);
   }
-  if (leader->axis == axis) return host_rule("it puts rows behind rows");
+  if (leader->axis == axis) return gathered("it puts rows behind rows", out);
   rule.axis = leader->axis;
   rule.outer = leader->outer;
   rule.extent = leader->extent;
@@ -72,8 +79,8 @@ Rule split(const Site& site) {
     sizes.assign(static_cast<std::size_t>(n), each);
     sizes.back() = x.shape[a] - each * (n - 1);
   }
-  if (x.has_rows() && x.tensor->axis == axis) return host_rule("it splits the rows");
   Rule rule = like(x, x.shape);
+  if (x.has_rows() && x.tensor->axis == axis) rule = host_rule("it splits the rows");
   rule.shapes.assign(sizes.size(), x.shape);
   for (std::size_t i = 0; i < sizes.size(); ++i) rule.shapes[i][a] = sizes[i];
   return rule;
@@ -214,7 +221,7 @@ Rule reshaped(const Operand& x, const Shape& out) {
     return rule;
   }
   if (element_count(out) != element_count(x.shape) || !place_rows(x, out, rule))
-    return host_rule("it tears rows apart");
+    return gathered("it tears rows apart", out);
   return rule;
 }
 

@@ -21,7 +21,8 @@ struct LayoutBuilder::Context {
   std::vector<double> activations;      // by participant: largest block
 
   Rows& need(int participant, int tensor, std::size_t tensors) {
-    return later[static_cast<std::size_t>(participant) * tensors + static_cast<std::size_t>(tensor)];
+    return later[static_cast<std::size_t>(participant) * tensors +
+                 static_cast<std::size_t>(tensor)];
   }
 };
 
@@ -99,20 +100,22 @@ void LayoutBuilder::add_piece(Context& c, int block, int participant,
                               const std::vector<TensorRows>& wanted, bool boundary, int order) {
   const Block& b = c.program.blocks[at(block)];
   work_.run(b.first_unit, b.end_unit, wanted, c.layout.slots);
-  Piece piece{block, participant, boundary, order, piece_time_us(c, block, participant), wanted,
-              work_.inputs()};
+  Piece piece{block,  participant,   boundary, order, piece_time_us(c, block, participant),
+              wanted, work_.inputs()};
   double activations = 0;
   for (const auto& in : piece.inputs) {
     Rows& need = c.need(participant, in.tensor, graph_.tensors.size());
     need = hull(need, in.rows);
     activations += static_cast<double>(graph_.tensors[at(in.tensor)].bytes(in.rows));
   }
-  for (int i = graph_.units[at(b.first_unit)].first_op; i < graph_.units[at(b.end_unit) - 1].end_op; ++i) {
+  for (int i = graph_.units[at(b.first_unit)].first_op; i < graph_.units[at(b.end_unit) - 1].end_op;
+       ++i) {
     const Op& op = graph_.ops[at(i)];
     const Rows rows = work_.run_rows(op);
     if (rows.empty()) continue;
     for (int t : op.outputs)
-      activations = std::max(activations, 2.0 * static_cast<double>(graph_.tensors[at(t)].bytes(work_.need(t))));
+      activations = std::max(activations,
+                             2.0 * static_cast<double>(graph_.tensors[at(t)].bytes(work_.need(t))));
     char& held = c.weights_held[at(participant) * graph_.ops.size() + at(i)];
     if (held || op.weight_bytes == 0) continue;
     held = 1;
@@ -133,9 +136,11 @@ Rows LayoutBuilder::zone(const Context& c, int block, int participant, int rows,
   const int middle = (own.lo + own.hi) / 2;
   const std::size_t tensors = graph_.tensors.size();
   Rows z;
-  for (int i = graph_.units[at(b.first_unit)].first_op; i < graph_.units[at(b.end_unit) - 1].end_op; ++i)
+  for (int i = graph_.units[at(b.first_unit)].first_op; i < graph_.units[at(b.end_unit) - 1].end_op;
+       ++i)
     for (int t : graph_.ops[at(i)].outputs) {
-      if (graph_.tensors[at(t)].kind != TensorKind::kRows || graph_.tensors[at(t)].rows != rows) continue;
+      if (graph_.tensors[at(t)].kind != TensorKind::kRows || graph_.tensors[at(t)].rows != rows)
+        continue;
       for (int j = 0; j < c.n; ++j) {
         if (j == participant) continue;
         const Rows r = intersect(c.later[at(j) * tensors + at(t)], own);
@@ -160,7 +165,8 @@ void LayoutBuilder::cut_block(Context& c, int block) {
     for (int i = first_op; i < end_op; ++i)
       for (int t : graph_.ops[at(i)].outputs) {
         const Tensor& tensor = graph_.tensors[at(t)];
-        if (!tensor.is_output && (tensor.consumers.empty() || tensor.consumers.back() < end_op)) continue;
+        if (!tensor.is_output && (tensor.consumers.empty() || tensor.consumers.back() < end_op))
+          continue;
         Rows rows;
         if (tensor.host_owned) {
           rows = p == c.host ? Rows{0, tensor.rows} : Rows{};
@@ -197,7 +203,8 @@ void LayoutBuilder::cut_block(Context& c, int block) {
     const auto add = [&](Rows rows, bool boundary) {
       part.clear();
       for (const auto& w : wanted)
-        if (graph_.tensors[at(w.tensor)].kind == TensorKind::kRows && !graph_.tensors[at(w.tensor)].host_owned)
+        if (graph_.tensors[at(w.tensor)].kind == TensorKind::kRows &&
+            !graph_.tensors[at(w.tensor)].host_owned)
           part.push_back({w.tensor, rows});
         else if (order == 0)
           part.push_back(w);
@@ -255,9 +262,11 @@ void LayoutBuilder::send_tensor(Context& c, int tensor) {
     for (const Rows& m : missing)
       for (int i = 0; i < c.n; ++i) {
         const Rows rows = intersect(m, owned(i));
-        const int parts = block < 0 ? std::min(c.program.scatter_parts, std::max(1, rows.count())) : 1;
+        const int parts =
+            block < 0 ? std::min(c.program.scatter_parts, std::max(1, rows.count())) : 1;
         for (int k = 0; k < parts; ++k)
-          add(i, j, {rows.lo + rows.count() * k / parts, rows.lo + rows.count() * (k + 1) / parts}, k);
+          add(i, j, {rows.lo + rows.count() * k / parts, rows.lo + rows.count() * (k + 1) / parts},
+              k);
       }
   }
 }
@@ -277,7 +286,8 @@ void LayoutBuilder::find_waits(Context& c) const {
       if (overlap(l.messages[at(m)].parts, r)) l.waits[at(task)].push_back(pieces + m);
   };
   for (int p = 0; p < pieces; ++p)
-    for (const auto& in : l.pieces[at(p)].inputs) wait_for(p, l.pieces[at(p)].participant, in, true);
+    for (const auto& in : l.pieces[at(p)].inputs)
+      wait_for(p, l.pieces[at(p)].participant, in, true);
   for (int m = 0; m < static_cast<int>(l.messages.size()); ++m) {
     const Message& message = l.messages[at(m)];
     const bool forwards = message.block >= 0 && message.from == c.host && message.part == 1 &&

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // A program spelled out: every call of every node, every message, and what waits for what. The
-// simulator gives it times; the engine does it. A halo belongs to a tensor, not to an edge: the rows
-// of a tensor that a node needs in any later block travel to it once, when they have been made.
-// Pure. A LayoutBuilder is one thread's and keeps its memory from program to program.
+// simulator gives it times; the engine does it. A halo belongs to a tensor, not to an edge: the
+// rows of a tensor that a node needs in any later block travel to it once, when they have been
+// made. Pure. A LayoutBuilder is one thread's and keeps its memory from program to program.
 #pragma once
 
 #include <vector>
@@ -28,7 +28,7 @@ struct Message {
   int from = 0;    // participants
   int to = 0;
   double size_bytes = 0;
-  int part = 0;    // of a scatter in several parts
+  int part = 0;  // of a scatter in several parts
   std::vector<TensorRows> parts;
 };
 

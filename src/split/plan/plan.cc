@@ -13,7 +13,8 @@ Rows Block::owned(int participant, int tensor_rows) const {
   const auto i = static_cast<std::size_t>(participant);
   if (tensor_rows == rows) return {cuts[i], cuts[i + 1]};
   const auto scale = [&](int cut) {
-    return static_cast<int>((std::int64_t{cut} * tensor_rows * 2 + rows) / (2 * std::int64_t{rows}));
+    return static_cast<int>((std::int64_t{cut} * tensor_rows * 2 + rows) /
+                            (2 * std::int64_t{rows}));
   };
   const Rows r{scale(cuts[i]), scale(cuts[i + 1])};
   return r.empty() ? Rows{} : r;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A plan: who owns which rows in each block of units, and how a block's work is cut into calls. All
-// schemes (HALP, MoDNN, DPFP, fused tiles, one node, our own) are plans of this one form, so the same
-// simulator and the same engine run them. Plain values, immutable once made.
+// schemes (HALP, MoDNN, DPFP, fused tiles, one node, our own) are plans of this one form, so the
+// same simulator and the same engine run them. Plain values, immutable once made.
 #pragma once
 
 #include <string>
@@ -16,12 +16,12 @@ namespace outboard::split {
 struct Block {
   int first_unit = 0;
   int end_unit = 0;
-  // Participant i owns rows [cuts[i], cuts[i+1]) of tensors with `rows` rows that leave the block; of
-  // other heights the same in proportion.
+  // Participant i owns rows [cuts[i], cuts[i+1]) of tensors with `rows` rows that leave the block;
+  // of other heights the same in proportion.
   int rows = 1;
   std::vector<int> cuts;
-  // 0: one call. k > 0: rows that neighbours wait for, or that wait for neighbours, are calls of their
-  // own, and the rest is k calls.
+  // 0: one call. k > 0: rows that neighbours wait for, or that wait for neighbours, are calls of
+  // their own, and the rest is k calls.
   int interior_pieces = 0;
   // All results go to the host, which hands every node what it needs next (MoDNN, fused tiles).
   bool via_host = false;

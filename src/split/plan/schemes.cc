@@ -11,8 +11,12 @@ namespace {
 std::size_t at(int i) { return static_cast<std::size_t>(i); }
 
 constexpr std::array<std::pair<Scheme, std::string_view>, 6> kNames = {{
-    {Scheme::kAuto, "auto"},   {Scheme::kHalp, "halp"},   {Scheme::kModnn, "modnn"},
-    {Scheme::kDpfp, "dpfp"},   {Scheme::kTiles, "tiles"}, {Scheme::kSingle, "single"},
+    {Scheme::kAuto, "auto"},
+    {Scheme::kHalp, "halp"},
+    {Scheme::kModnn, "modnn"},
+    {Scheme::kDpfp, "dpfp"},
+    {Scheme::kTiles, "tiles"},
+    {Scheme::kSingle, "single"},
 }};
 
 std::vector<int> every_unit(const Graph& graph) {
@@ -39,12 +43,17 @@ class BlockCosts {
  public:
   BlockCosts(const Graph& graph, const Cluster& cluster, const std::vector<int>& participants,
              const std::vector<double>& shares, bool via_host)
-      : graph_(graph), cluster_(cluster), participants_(participants), shares_(shares),
-        via_host_(via_host), work_(graph) {}
+      : graph_(graph),
+        cluster_(cluster),
+        participants_(participants),
+        shares_(shares),
+        via_host_(via_host),
+        work_(graph) {}
 
   double operator()(int first, int end) {
-    const int host = static_cast<int>(std::find(participants_.begin(), participants_.end(), cluster_.host) -
-                                      participants_.begin());
+    const int host =
+        static_cast<int>(std::find(participants_.begin(), participants_.end(), cluster_.host) -
+                         participants_.begin());
     Block b{first, end, unit_rows(graph_, end - 1), {}, 0, false};
     b.cuts = cut_rows(b.rows, shares_);
     double slowest = 0, host_wire = 0, worst_wire = 0;
@@ -52,14 +61,16 @@ class BlockCosts {
     const int n = static_cast<int>(participants_.size());
     for (int p = 0; p < n; ++p) {
       if (n > 4 && p != 0 && p != host && p != n - 1 && p != 1) continue;
-      const double stands_for = n > 4 && p == 1 ? n - (host == 1 || host == n - 1 || host == 0 ? 2 : 3) : 1;
+      const double stands_for =
+          n > 4 && p == 1 ? n - (host == 1 || host == n - 1 || host == 0 ? 2 : 3) : 1;
       wanted_.clear();
       double out_bytes = 0;
       for (int i = graph_.units[at(first)].first_op; i < graph_.units[at(end) - 1].end_op; ++i)
         for (int t : graph_.ops[at(i)].outputs) {
           const Tensor& tensor = graph_.tensors[at(t)];
-          const bool leaves = tensor.is_output || (!tensor.consumers.empty() &&
-                                                   tensor.consumers.back() >= graph_.units[at(end) - 1].end_op);
+          const bool leaves =
+              tensor.is_output || (!tensor.consumers.empty() &&
+                                   tensor.consumers.back() >= graph_.units[at(end) - 1].end_op);
           if (!leaves || tensor.kind != TensorKind::kRows) continue;
           wanted_.push_back({t, b.owned(p, tensor.rows)});
           out_bytes += static_cast<double>(tensor.bytes(wanted_.back().rows));
@@ -69,19 +80,25 @@ class BlockCosts {
       double in_bytes = 0;
       for (const auto& in : work_.inputs()) {
         const Tensor& tensor = graph_.tensors[at(in.tensor)];
-        const Rows own = tensor.host_owned ? (p == host ? Rows{0, tensor.rows} : Rows{}) : b.owned(p, tensor.rows);
+        const Rows own = tensor.host_owned ? (p == host ? Rows{0, tensor.rows} : Rows{})
+                                           : b.owned(p, tensor.rows);
         const Rows have = via_host_ ? Rows{} : intersect(in.rows, own);
         in_bytes += static_cast<double>(tensor.bytes(in.rows) - tensor.bytes(have));
       }
       if (p == host) {
-        worst_wire = std::max(worst_wire, via_host_ ? 0 : wire_us(in_bytes, host, host == 0 ? 1 : host - 1));
+        worst_wire =
+            std::max(worst_wire, via_host_ ? 0 : wire_us(in_bytes, host, host == 0 ? 1 : host - 1));
         continue;
       }
       host_wire += stands_for * (wire_us(in_bytes, host, p) + wire_us(out_bytes, p, host));
       worst_wire = std::max(worst_wire, wire_us(in_bytes, host, p));
     }
-    // Through the host everything passes its one interface; between neighbours they go side by side.
-    return slowest + (via_host_ ? host_wire : worst_wire * (first == 0 ? static_cast<double>(participants_.size()) - 1 : 1));
+    // Through the host everything passes its one interface; between neighbours they go side by
+    // side.
+    return slowest +
+           (via_host_
+                ? host_wire
+                : worst_wire * (first == 0 ? static_cast<double>(participants_.size()) - 1 : 1));
   }
 
  private:
@@ -96,8 +113,9 @@ class BlockCosts {
       const Op& op = graph_.ops[at(i)];
       const Rows rows = work_.run_rows(op);
       if (!rows.empty() && !op.fused)
-        sum += profile::work_us(cluster_.node(node), op.fixed_flops + op.flops_per_row * rows.count(),
-                                op.fixed_bytes + op.bytes_per_row * rows.count());
+        sum +=
+            profile::work_us(cluster_.node(node), op.fixed_flops + op.flops_per_row * rows.count(),
+                             op.fixed_bytes + op.bytes_per_row * rows.count());
     }
     return sum > 0 ? sum + cluster_.node(node).call_us : 0;
   }
@@ -111,8 +129,8 @@ class BlockCosts {
   std::vector<TensorRows> wanted_;
 };
 
-// Equal or proportional shares over fused blocks; the head on the host. The number of nodes is the one
-// with the least sum of block costs.
+// Equal or proportional shares over fused blocks; the head on the host. The number of nodes is the
+// one with the least sum of block costs.
 Program fused(const Graph& graph, const Cluster& cluster, bool via_host, const char* name) {
   const int head = head_unit(graph);
   Program best = single(graph, cluster, cluster.host);
@@ -150,14 +168,16 @@ std::string_view name_of(Scheme scheme) {
 }
 
 Program make_program(const Graph& graph, const Cluster& cluster, std::vector<int> participants,
-                     const std::vector<double>& shares, const std::vector<int>& starts, int host_from) {
+                     const std::vector<double>& shares, const std::vector<int>& starts,
+                     int host_from) {
   Program program;
   program.participants = std::move(participants);
   const int host = program.host_index(cluster), units = static_cast<int>(graph.units.size());
   for (std::size_t i = 0; i < starts.size(); ++i) {
     Block b{starts[i], i + 1 < starts.size() ? starts[i + 1] : units, 0, {}, 0, false};
     b.rows = unit_rows(graph, b.end_unit - 1);
-    b.cuts = b.first_unit >= host_from ? give_all(b.rows, program.size(), host) : cut_rows(b.rows, shares);
+    b.cuts = b.first_unit >= host_from ? give_all(b.rows, program.size(), host)
+                                       : cut_rows(b.rows, shares);
     program.blocks.push_back(std::move(b));
   }
   return program;
@@ -168,8 +188,8 @@ Program single(const Graph& graph, const Cluster& cluster, int node) {
   if (node != cluster.host) participants.push_back(node);
   std::vector<double> shares(participants.size(), 0.0);
   shares.back() = 1;
-  // One call on the host. Elsewhere a border stays where something cannot be computed twice, so that
-  // the host does not repeat the image to get at the result.
+  // One call on the host. Elsewhere a border stays where something cannot be computed twice, so
+  // that the host does not repeat the image to get at the result.
   std::vector<int> starts = {0};
   for (int u = 1; u < static_cast<int>(graph.units.size()) && node != cluster.host; ++u)
     if (graph.units[at(u)].hard_border) starts.push_back(u);
@@ -182,7 +202,8 @@ Program single(const Graph& graph, const Cluster& cluster, int node) {
 std::optional<Program> halp(const Graph& graph, const Cluster& cluster) {
   if (cluster.size() < 3) return std::nullopt;
   const int head = head_unit(graph);
-  Program program = make_program(graph, cluster, chain(cluster, 3), {1, 1, 1}, every_unit(graph), head);
+  Program program =
+      make_program(graph, cluster, chain(cluster, 3), {1, 1, 1}, every_unit(graph), head);
   const int host = program.host_index(cluster);
   bool on_host = false;
   for (auto& b : program.blocks) {
@@ -211,24 +232,33 @@ Program modnn(const Graph& graph, const Cluster& cluster) {
   return program;
 }
 
-Program dpfp(const Graph& graph, const Cluster& cluster) { return fused(graph, cluster, false, "dpfp"); }
-Program tiles(const Graph& graph, const Cluster& cluster) { return fused(graph, cluster, true, "tiles"); }
+Program dpfp(const Graph& graph, const Cluster& cluster) {
+  return fused(graph, cluster, false, "dpfp");
+}
+Program tiles(const Graph& graph, const Cluster& cluster) {
+  return fused(graph, cluster, true, "tiles");
+}
 
 Program baseline(Scheme scheme, const Graph& graph, const Cluster& cluster) {
   Program one = single(graph, cluster, cluster.host);
   if (cluster.size() < 2) return one;
   switch (scheme) {
-    case Scheme::kHalp: return halp(graph, cluster).value_or(one);
-    case Scheme::kModnn: return modnn(graph, cluster);
-    case Scheme::kDpfp: return dpfp(graph, cluster);
-    case Scheme::kTiles: return tiles(graph, cluster);
-    default: return one;
+    case Scheme::kHalp:
+      return halp(graph, cluster).value_or(one);
+    case Scheme::kModnn:
+      return modnn(graph, cluster);
+    case Scheme::kDpfp:
+      return dpfp(graph, cluster);
+    case Scheme::kTiles:
+      return tiles(graph, cluster);
+    default:
+      return one;
   }
 }
 
 std::vector<int> fuse_blocks(const Graph& graph, const Cluster& cluster,
-                             const std::vector<int>& participants, const std::vector<double>& shares,
-                             bool via_host) {
+                             const std::vector<int>& participants,
+                             const std::vector<double>& shares, bool via_host) {
   const int head = head_unit(graph);
   BlockCosts cost(graph, cluster, participants, shares, via_host);
   std::vector<double> best(at(head) + 1, std::numeric_limits<double>::infinity());
@@ -241,7 +271,8 @@ std::vector<int> fuse_blocks(const Graph& graph, const Cluster& cluster,
         best[at(end)] = sum;
         from[at(end)] = first;
       }
-      if (graph.units[at(first)].hard_border) break;  // a block may begin here, but not reach over it
+      if (graph.units[at(first)].hard_border)
+        break;  // a block may begin here, but not reach over it
     }
   std::vector<int> starts;
   for (int end = head; end > 0; end = from[at(end)]) starts.push_back(from[at(end)]);

@@ -17,8 +17,13 @@ constexpr double kEffort = 4.5e6;
 class Search {
  public:
   Search(const Graph& graph, const Cluster& cluster, const PlanRequest& request, double effort)
-      : graph_(graph), cluster_(cluster), request_(request), builder_(graph, cluster),
-        units_(static_cast<int>(graph.units.size())), head_(head_unit(graph)), left_(effort * kEffort) {}
+      : graph_(graph),
+        cluster_(cluster),
+        request_(request),
+        builder_(graph, cluster),
+        units_(static_cast<int>(graph.units.size())),
+        head_(head_unit(graph)),
+        left_(effort * kEffort) {}
 
   // Makespan of one image; infinite when a node's memory does not hold it.
   double cost(const Program& program) {
@@ -93,7 +98,8 @@ std::vector<Choice> Search::variants(int nodes) {
   const Choice plain = initial(nodes);
   Choice fused = plain;
   std::fill(fused.starts.begin(), fused.starts.begin() + head_, 0);
-  for (int u : fuse_blocks(graph_, cluster_, plain.participants, plain.shares, false)) fused.starts[at(u)] = 1;
+  for (int u : fuse_blocks(graph_, cluster_, plain.participants, plain.shares, false))
+    fused.starts[at(u)] = 1;
   for (const Choice& from : {plain, fused})
     for (int host_from : {head_, units_}) {
       if (host_from == units_ && head_ == units_ && &from != &plain && host_from != head_) continue;
@@ -203,7 +209,8 @@ bool Search::climb_cuts(Choice& best, double& best_us, bool each_block) {
         if (each_block) {
           shift(c.shifts[at(u)], cut, by);
         } else {
-          auto it = std::find_if(c.level_shifts.begin(), c.level_shifts.end(), [&](const auto& l) { return l.first == rows; });
+          auto it = std::find_if(c.level_shifts.begin(), c.level_shifts.end(),
+                                 [&](const auto& l) { return l.first == rows; });
           if (it == c.level_shifts.end()) it = c.level_shifts.insert(it, {rows, {}});
           shift(it->second, cut, by);
         }
@@ -237,7 +244,10 @@ struct Candidate {
 class Planner {
  public:
   Planner(const Graph& graph, const Cluster& cluster, const PlanRequest& request)
-      : graph_(graph), cluster_(cluster), request_(request), builder_(graph, cluster),
+      : graph_(graph),
+        cluster_(cluster),
+        request_(request),
+        builder_(graph, cluster),
         search_(graph, cluster, request, 1) {}
 
   PlanResult run(const Choice* before, double effort);
@@ -305,7 +315,8 @@ void Planner::hand_out(const Program* split) {
       images.push_back(program_of_node[best]);
     }
     for (int i = 0; i < last; ++i) images.push_back(splits);
-    consider(last == 0 ? "whole images handed out" : "whole images handed out, the last " + std::to_string(last) + " split",
+    consider(last == 0 ? "whole images handed out"
+                       : "whole images handed out, the last " + std::to_string(last) + " split",
              programs, images);
   }
 }
@@ -327,7 +338,8 @@ PlanResult Planner::run(const Choice* before, double effort) {
       for (Scheme s : {Scheme::kHalp, Scheme::kModnn, Scheme::kDpfp, Scheme::kTiles})
         consider_all(std::string(name_of(s)), baseline(s, graph_, cluster_));
       for (int n = 0; n < cluster_.size(); ++n)
-        if (n != cluster_.host) consider_all("whole image on " + cluster_.node(n).name, single(graph_, cluster_, n));
+        if (n != cluster_.host)
+          consider_all("whole image on " + cluster_.node(n).name, single(graph_, cluster_, n));
       std::vector<std::pair<double, Choice>> starts;
       for (int nodes = 2; nodes <= cluster_.size(); ++nodes) {
         double best_of_count = kInfinity;
@@ -337,7 +349,8 @@ PlanResult Planner::run(const Choice* before, double effort) {
           if (std::isfinite(us)) starts.emplace_back(us, c);
         }
       }
-      std::stable_sort(starts.begin(), starts.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+      std::stable_sort(starts.begin(), starts.end(),
+                       [](const auto& a, const auto& b) { return a.first < b.first; });
       // The two best of different kinds, then the better of them to the end.
       const std::size_t tries = std::min<std::size_t>(starts.size(), 3);
       for (std::size_t i = 0; i < tries; ++i) {
@@ -363,7 +376,8 @@ PlanResult Planner::run(const Choice* before, double effort) {
   std::stable_sort(candidates_.begin(), candidates_.end(),
                    [&](const Candidate& a, const Candidate& b) { return better(a, b); });
   for (const auto& c : candidates_)
-    result.alternatives.push_back({c.name, c.schedule.makespan_us, c.fits ? "" : "a node is too small for it"});
+    result.alternatives.push_back(
+        {c.name, c.schedule.makespan_us, c.fits ? "" : "a node is too small for it"});
   Candidate& chosen = candidates_.front();
   result.plan = std::move(chosen.plan);
   result.layouts = std::move(chosen.layouts);
@@ -418,7 +432,8 @@ PlanResult plan(const Graph& graph, const Cluster& cluster, const PlanRequest& r
 PlanResult replan(const Graph& graph, const Cluster& cluster, const PlanResult& before,
                   const PlanRequest& request) {
   const bool known = !before.choice.participants.empty();
-  return Planner(graph, cluster, request).run(known ? &before.choice : nullptr, known ? 0.03 * request.effort : request.effort);
+  return Planner(graph, cluster, request)
+      .run(known ? &before.choice : nullptr, known ? 0.03 * request.effort : request.effort);
 }
 
 PlanResult plan_baseline(Scheme scheme, const Graph& graph, const Cluster& cluster, int images) {

@@ -34,7 +34,8 @@ Result<RateTrace> variation_from_json(ObjectReader& read) {
     const double length_ms = v.number("length_ms", 10000.0, 1, 1e6);
     OB_CHECK_OK(v.finish());
     if (length_ms / step_ms > 1e6)
-      return error(ErrorKind::kInvalid, "{} has more than a million steps ({} ms in steps of {} ms)",
+      return error(ErrorKind::kInvalid,
+                   "{} has more than a million steps ({} ms in steps of {} ms)",
                    read.place_of("varies"), length_ms, step_ms);
     return gauss_markov(seed, sd, coherence_ms * 1e3, step_ms * 1e3, length_ms * 1e3);
   }
@@ -43,7 +44,8 @@ Result<RateTrace> variation_from_json(ObjectReader& read) {
     trace.start_us = t.numbers("start_ms");
     trace.factor = t.numbers("factor");
     trace.period_us = t.number("period_ms", 0.0, 0, 1e9) * 1e3;
-    if (trace.start_us.empty() || trace.start_us.size() != trace.factor.size() || trace.start_us[0] != 0)
+    if (trace.start_us.empty() || trace.start_us.size() != trace.factor.size() ||
+        trace.start_us[0] != 0)
       t.fail("start_ms", "must begin at 0 and have as many numbers as factor");
     for (std::size_t i = 0; i < trace.start_us.size(); ++i) {
       if (i > 0 && trace.start_us[i] <= trace.start_us[i - 1]) t.fail("start_ms", "must ascend");
@@ -69,10 +71,12 @@ Result<profile::NodeRows> node_from_json(const json& given, const std::string& p
                                          const std::string& folder) {
   json merged = given;
   if (given.is_object() && given.contains("profile") && given["profile"].is_string()) {
-    const std::string path = (std::filesystem::path(folder) / given["profile"].get<std::string>()).string();
+    const std::string path =
+        (std::filesystem::path(folder) / given["profile"].get<std::string>()).string();
     OB_TRY(const std::string text, read_text(path));
     OB_TRY(merged, profile::parse_json(text, path));
-    if (!merged.is_object()) return error(ErrorKind::kInvalid, "the profile ({}) must be an object", path);
+    if (!merged.is_object())
+      return error(ErrorKind::kInvalid, "the profile ({}) must be an object", path);
     for (const auto& [key, value] : given.items())
       if (key != "profile") merged[key] = value;
   }
@@ -123,10 +127,11 @@ Result<void> read_links(ObjectReader& read, ClusterFile& file) {
   for (std::size_t i = 0; i < n; ++i)
     for (std::size_t j = 0; j < n; ++j)
       if (i != j && !known[i * n + j])
-        return error(ErrorKind::kInvalid,
-                     "the cluster says nothing about the link from ({}) to ({}): give it in links, or all "
-                     "links in link",
-                     c.nodes[i].name, c.nodes[j].name);
+        return error(
+            ErrorKind::kInvalid,
+            "the cluster says nothing about the link from ({}) to ({}): give it in links, or all "
+            "links in link",
+            c.nodes[i].name, c.nodes[j].name);
   return {};
 }
 
@@ -145,7 +150,8 @@ Result<ClusterFile> cluster_from_text(std::string_view text, const std::string& 
   }
   constexpr std::size_t kMaxNodes = 64;
   if (file.cluster.nodes.empty() || file.cluster.nodes.size() > kMaxNodes)
-    return error(ErrorKind::kInvalid, "nodes ({}) must be from 1 to {}", file.cluster.nodes.size(), kMaxNodes);
+    return error(ErrorKind::kInvalid, "nodes ({}) must be from 1 to {}", file.cluster.nodes.size(),
+                 kMaxNodes);
   const std::string host = read.text("host", file.cluster.nodes[0].name);
   file.cluster.host = index_of(file.cluster, host);
   if (file.cluster.host < 0) read.fail("host", "is no node of this cluster");
@@ -157,7 +163,9 @@ Result<ClusterFile> cluster_from_text(std::string_view text, const std::string& 
 Result<ClusterFile> read_cluster(const std::string& path) {
   OB_TRY(const std::string text, read_text(path));
   auto file = cluster_from_text(text, path);
-  if (!file) return tl::make_unexpected(std::move(file).error().while_doing("reading the cluster (" + path + ")"));
+  if (!file)
+    return tl::make_unexpected(
+        std::move(file).error().while_doing("reading the cluster (" + path + ")"));
   return file;
 }
 

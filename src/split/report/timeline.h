@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A simulated schedule as Chrome trace events (chrome://tracing, Perfetto) and as an SVG picture: one
-// lane for the computation of every node and one for what its interface sends. Pure.
+// A simulated schedule as Chrome trace events (chrome://tracing, Perfetto) and as an SVG picture:
+// one lane for the computation of every node and one for what its interface sends. Pure.
 #pragma once
 
 #include <string>

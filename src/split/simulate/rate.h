@@ -9,7 +9,8 @@
 
 namespace outboard::split {
 
-// Piecewise constant: factor[i] of the link's own rate from start_us[i] on, repeated with the period.
+// Piecewise constant: factor[i] of the link's own rate from start_us[i] on, repeated with the
+// period.
 struct RateTrace {
   std::vector<double> start_us;  // ascending, from 0
   std::vector<double> factor;    // > 0, as many

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Gives a plan times: every node computes one piece at a time, every interface sends one message and
-// receives one message at a time (full duplex), a message holding both ends for delay + bytes / rate.
-// Ready work is taken by image, then block, then order, or boundary rows first where the program says
-// so; nothing waits for a barrier. Deterministic: the same input gives the same schedule, bit by bit.
-// Pure; a Simulator is one thread's.
+// Gives a plan times: every node computes one piece at a time, every interface sends one message
+// and receives one message at a time (full duplex), a message holding both ends for delay + bytes /
+// rate. Ready work is taken by image, then block, then order, or boundary rows first where the
+// program says so; nothing waits for a barrier. Deterministic: the same input gives the same
+// schedule, bit by bit. Pure; a Simulator is one thread's.
 #pragma once
 
 #include <vector>
@@ -24,9 +24,9 @@ struct Span {
 struct Schedule {
   double makespan_us = 0;
   std::vector<double> image_end_us;
-  std::vector<double> busy_us;  // by node of the cluster: computing
+  std::vector<double> busy_us;     // by node of the cluster: computing
   std::vector<double> sent_bytes;  // by node
-  std::vector<Span> spans;      // in order of their end; only when asked for
+  std::vector<Span> spans;         // in order of their end; only when asked for
 };
 
 struct SimulateOptions {
