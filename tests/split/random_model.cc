@@ -391,7 +391,12 @@ RandomModel random_token_model(std::uint64_t seed) {
   const std::int64_t t = m.pick(4, 14), heads = m.pick(1, 3), each = m.pick(2, 4), d = heads * each;
   std::string x = m.input("ids", {1, t}, onnx::TensorProto::INT64);
   x = m.node("Gather", {m.weights({16, d}, 1), x});
-  x = m.node("Add", {x, m.weights({1, t, d}, 0.5)});  // a position for every token
+  if (m.chance(50)) {  // a position for every token, as a constant or cut out of a larger table
+    x = m.node("Add", {x, m.weights({1, t, d}, 0.5)});
+  } else {
+    const std::string table = m.weights({64, std::max<std::int64_t>(d, 72)}, 0.5);
+    x = m.node("Add", {x, m.node("Slice", {table, m.ints({0, 0}), m.ints({t, d}), m.ints({0, 1})})});
+  }
   const auto linear = [&](const std::string& in, std::int64_t from, std::int64_t to) {
     return m.node("Add",
                   {m.node("MatMul", {in, m.weights({from, to}, 0.6)}), m.weights({to}, 0.3)});

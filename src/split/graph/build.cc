@@ -500,9 +500,6 @@ Rule rule_of(const Site& site) {
       return host_rule("the shape of its input depends on data");
   if (site.in.empty()) return host_rule("it has no inputs");
   if (!site.in[0].present) return host_rule("its first input is missing");
-  const bool activations =
-      std::any_of(site.in.begin(), site.in.end(), [](const Operand& o) { return o.tensor; });
-  if (!activations) return host_rule("it computes a large constant");
   const std::string& op = site.node.op_type();
   for (const auto* table :
        {&spatial_rules(), &pointwise_rules(), &layout_rules(), &reduction_rules()})

@@ -10,6 +10,7 @@
 #include "split/graph/attributes.h"
 #include "split/graph/constants.h"
 #include "split/graph/emitter.h"
+#include "split/graph/rules.h"
 
 namespace outboard::split {
 namespace {
@@ -90,6 +91,20 @@ void Emitter::add_plain(const Op& op, Rows out) {
   names_[op.outputs[0]] = add_slice(whole, t.axis, out.lo - made.lo, out.hi - made.lo);
 }
 
+// An input for some output rows: a tensor that every node has whole is sliced where it has a row for
+// each of the output's.
+std::string Emitter::aligned(const Op& op, const Input& in, Rows out) {
+  const std::string name = value(in.tensor, op_needs(op, in, out));
+  const Tensor& t = tensor(in.tensor);
+  if (op.kind != OpKind::kRows || t.kind != TensorKind::kWhole || !pointwise_rules().contains(op.type))
+    return name;
+  const Tensor& result = tensor(op.outputs[0]);
+  const int at = result.axis - static_cast<int>(result.shape.size()) + static_cast<int>(t.shape.size());
+  if (at < 0 || result.rows < 2 || t.shape[static_cast<std::size_t>(at)] != std::int64_t{result.rows} * result.extent)
+    return name;
+  return add_slice(name, at, std::int64_t{out.lo} * result.extent, std::int64_t{out.hi} * result.extent);
+}
+
 // Names the rows that the operator needs of each input, and of constants that have rows.
 void Emitter::bind_inputs(const Op& op, Rows out, onnx::NodeProto& node) {
   std::size_t next = 0;
@@ -100,7 +115,7 @@ void Emitter::bind_inputs(const Op& op, Rows out, onnx::NodeProto& node) {
     if (name.empty()) continue;
     if (next < op.inputs.size() && tensor(op.inputs[next].tensor).name == name) {
       const Input& in = op.inputs[next++];
-      node.set_input(i, value(in.tensor, op_needs(op, in, out)));
+      node.set_input(i, aligned(op, in, out));
       continue;
     }
     const Shape dims = constant_dims(name);

@@ -52,6 +52,7 @@ class Emitter {
 
   // The operator classes (emit_ops.cc).
   void add_plain(const Op& op, Rows out);
+  std::string aligned(const Op& op, const Input& in, Rows out);
   void bind_inputs(const Op& op, Rows out, onnx::NodeProto& node);
   void set_window(const Op& op, Rows out, onnx::NodeProto& node);
   void set_transposed_window(const Op& op, Rows out, onnx::NodeProto& node);
