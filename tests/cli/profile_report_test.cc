@@ -82,6 +82,11 @@ TEST(AsJson, DevicesModelsAndLinksAreThoseOfAClusterFile) {
   EXPECT_EQ("10.0.0.7:7070", link->to);
   EXPECT_DOUBLE_EQ(10e6, link->link.down.rate_bytes_per_s);
 
+  // `outboard manage` takes the whole file.
+  const auto cluster = profile::cluster_from_text(as_json_text(report), "profile.json");
+  ASSERT_TRUE(cluster.has_value()) << cluster.error().message;
+  EXPECT_EQ(1u, cluster->models.size());
+
   const json& measured = root["measurements"][0];
   EXPECT_EQ(20, measured["runs"]);
   EXPECT_EQ(1'000'000, measured["request_bytes"]);
