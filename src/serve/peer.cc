@@ -33,7 +33,10 @@ Peer::Peer(Shared& shared, std::unique_ptr<wire::Stream> stream, std::uint64_t n
   shared_.watcher.add(watched_);
 }
 
-Peer::~Peer() { shared_.watcher.remove(watched_); }
+Peer::~Peer() {
+  shared_.watcher.end(watched_);
+  shared_.watcher.remove(watched_);
+}
 
 void Peer::stop() {
   control_->terminate();
@@ -53,7 +56,9 @@ void Peer::serve(const Error* refuse) {
         break;
       }
       request_id_ = header->request_id;
+      shared_.watcher.begin(watched_, request_id_, Clock::monotonic().now());
       status = handle(*header);
+      if (shared_.watcher.end(watched_)) control_used_ = true;
       count_bytes();
     }
     if (!status) say_goodbye(status.error());
@@ -171,9 +176,8 @@ Result<void> Peer::handle_chunk(const FrameHeader& header) {
     return reply_error(header, {ErrorKind::kOverloaded, "the server has no memory left", 0});
   const std::span bytes(buffer.data(), size);
   OB_CHECK_OK(connection_.read(bytes));
-  Watcher::Busy busy(shared_.watcher, watched_, header.request_id);
+  shared_.watcher.received(watched_);
   const auto have = append(chunk, bytes);
-  busy.end();
   if (!have) return reply_error(header, have.error());
   shared_.statistics.upload_bytes.fetch_add(size);
   return reply(header, FrameKind::kUploadState, wire::encode(wire::UploadState{*have}));
@@ -225,9 +229,8 @@ void Peer::publish_complete(const Sha256& file) {
 Result<void> Peer::handle_open(const FrameHeader& header) {
   OB_TRY(const std::string payload, read_payload(header));
   OB_TRY(const auto request, wire::decode_session_open(std::as_bytes(std::span(payload))));
-  Watcher::Busy busy(shared_.watcher, watched_, header.request_id);
+  shared_.watcher.received(watched_);
   const auto description = open(request);
-  busy.end();
   if (!description) return reply_error(header, description.error());
   return reply(header, FrameKind::kSessionOpened, *description);
 }
@@ -262,6 +265,7 @@ Result<std::string> Peer::read_payload(const FrameHeader& header) {
 }
 
 Result<void> Peer::reply(const FrameHeader& request, FrameKind kind, std::string_view payload) {
+  shared_.watcher.end(watched_);  // no heartbeat follows a reply
   return connection_.send({.kind = kind, .request_id = request.request_id}, payload);
 }
 

@@ -56,8 +56,7 @@ class Peer {
   Result<const SessionPool::Use*> check_run(const wire::RunRequest& request) const;
   // The outer Result is the stream's, the inner one an answer.
   Result<Result<void>> receive_inputs(const wire::RunRequest& request, Inputs& inputs);
-  Result<std::unique_ptr<engine::RunOutputs>> compute(const wire::FrameHeader& header,
-                                                      const SessionPool::Use& use,
+  Result<std::unique_ptr<engine::RunOutputs>> compute(const SessionPool::Use& use,
                                                       const wire::RunRequest& request,
                                                       const Inputs& inputs, Deadline deadline,
                                                       wire::ServerTimes& times);
@@ -81,7 +80,7 @@ class Peer {
   std::uint64_t counted_sent_ = 0, counted_received_ = 0;
   const std::unique_ptr<engine::RunControl> control_;
   DeviceQueue::Ticket ticket_;
-  bool control_used_ = false;
+  bool control_used_ = false;  // the control or the ticket was, and must be reset
   Watched watched_;
 };
 

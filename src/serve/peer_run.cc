@@ -112,7 +112,7 @@ Result<void> Peer::handle_run(const FrameHeader& header) {
   }
   wire::ServerTimes times;
   times.receive_ns = since_ns(start);
-  const auto outputs = compute(header, **use, request, inputs, deadline, times);
+  const auto outputs = compute(**use, request, inputs, deadline, times);
   if (!outputs) {
     auto& statistics = shared_.statistics;
     const bool cancelled = outputs.error().kind == ErrorKind::kCancelled;
@@ -208,8 +208,7 @@ Result<Result<void>> Peer::receive_inputs(const wire::RunRequest& request, Input
   return Result<void>();
 }
 
-Result<std::unique_ptr<engine::RunOutputs>> Peer::compute(const FrameHeader& header,
-                                                          const SessionPool::Use& use,
+Result<std::unique_ptr<engine::RunOutputs>> Peer::compute(const SessionPool::Use& use,
                                                           const wire::RunRequest& request,
                                                           const Inputs& inputs, Deadline deadline,
                                                           wire::ServerTimes& times) {
@@ -221,7 +220,7 @@ Result<std::unique_ptr<engine::RunOutputs>> Peer::compute(const FrameHeader& hea
     control_->reset();
     shared_.queue.reset(ticket_);
   }
-  Watcher::Busy busy(shared_.watcher, watched_, header.request_id, deadline);
+  shared_.watcher.received(watched_, deadline);
   const Nanoseconds queued = now();
   Result<std::unique_ptr<engine::RunOutputs>> outputs(nullptr);
   {
@@ -236,7 +235,7 @@ Result<std::unique_ptr<engine::RunOutputs>> Peer::compute(const FrameHeader& hea
     times.compute_ns = since_ns(begun);
   }
   times.queue_depth = shared_.queue.depth();
-  if (const auto stopped = busy.end()) {
+  if (const auto stopped = shared_.watcher.end(watched_)) {
     control_used_ = true;
     if (!outputs) return tl::make_unexpected(stopped_error(*stopped));
   }

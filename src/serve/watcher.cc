@@ -16,10 +16,7 @@ namespace {
 // it for each.
 constexpr int kTicksBeforeSleep = 100;
 
-struct Ahead {
-  bool gone = false, writable = true;
-  bool readable = true;
-};
+using Ahead = Watcher::Ahead;
 
 Ahead ask_system(int fd) {
   if (fd < 0) return {};  // the in-process pair has nothing to poll
@@ -49,6 +46,20 @@ Result<std::optional<wire::FrameHeader>> header_ahead(wire::Connection& connecti
 
 }  // namespace
 
+std::optional<ErrorKind> Watcher::reason_to_stop(const Watched& watched, const Ahead& ahead,
+                                                 Nanoseconds now) {
+  if (ahead.gone) return ErrorKind::kDisconnected;
+  if (ahead.readable || watched.connection_.buffered_bytes() > 0) {
+    const auto header = header_ahead(watched.connection_);
+    if (!header) return ErrorKind::kDisconnected;
+    if (*header && (*header)->kind == wire::FrameKind::kCancel &&
+        (*header)->request_id == watched.request_id_)
+      return ErrorKind::kCancelled;
+  }
+  if (now >= watched.deadline_.at) return ErrorKind::kTimeout;
+  return std::nullopt;
+}
+
 Watcher::Watcher(std::function<std::uint32_t()> queue_depth)
     : queue_depth_(std::move(queue_depth)), thread_([this] { watch(); }) {}
 
@@ -71,30 +82,32 @@ void Watcher::remove(Watched& watched) {
   std::erase(all_, &watched);
 }
 
-Watcher::Busy::Busy(Watcher& watcher, Watched& watched, std::uint64_t request_id, Deadline deadline)
-    : watcher_(watcher), watched_(&watched) {
+void Watcher::begin(Watched& watched, std::uint64_t request_id, Nanoseconds now) {
   {
     const std::lock_guard lock(watched.mutex_);
     watched.request_id_ = request_id;
-    watched.deadline_ = deadline;
-    watched.next_heartbeat_ = Clock::monotonic().now() + limits::kHeartbeatInterval;
+    watched.received_ = false;
+    watched.next_heartbeat_ = now + limits::kHeartbeatInterval;
     watched.stopped_.reset();
     watched.busy_ = true;
   }
   // Sequentially consistent: either we see it asleep, or it sees us busy before it falls asleep.
-  watcher.busy_.fetch_add(1);
-  if (watcher.asleep_) {
-    const std::lock_guard lock(watcher.mutex_);
-    watcher.changed_.notify_all();
+  busy_.fetch_add(1);
+  if (asleep_) {
+    const std::lock_guard lock(mutex_);
+    changed_.notify_all();
   }
 }
 
-std::optional<ErrorKind> Watcher::Busy::end() {
-  if (watched_ == nullptr) return std::nullopt;
-  Watched& watched = *std::exchange(watched_, nullptr);
-  watcher_.busy_.fetch_sub(1);
+void Watcher::received(Watched& watched, Deadline deadline) {
   const std::lock_guard lock(watched.mutex_);
-  watched.busy_ = false;
+  watched.deadline_ = deadline;
+  watched.received_ = true;
+}
+
+std::optional<ErrorKind> Watcher::end(Watched& watched) {
+  const std::lock_guard lock(watched.mutex_);
+  if (watched.busy_.exchange(false)) busy_.fetch_sub(1);
   return watched.stopped_;
 }
 
@@ -118,18 +131,8 @@ void Watcher::look_at(Watched& watched, Nanoseconds now) {
   const std::lock_guard lock(watched.mutex_);
   if (!watched.busy_) return;
   const Ahead ahead = ask_system(watched.connection_.stream().poll_fd());
-  if (!watched.stopped_) {
-    if (ahead.gone) watched.stopped_ = ErrorKind::kDisconnected;
-    if (ahead.readable || watched.connection_.buffered_bytes() > 0) {
-      const auto header = header_ahead(watched.connection_);
-      if (!header) {
-        watched.stopped_ = ErrorKind::kDisconnected;
-      } else if (*header && (*header)->kind == wire::FrameKind::kCancel &&
-                 (*header)->request_id == watched.request_id_) {
-        watched.stopped_ = ErrorKind::kCancelled;
-      }
-    }
-    if (!watched.stopped_ && now >= watched.deadline_.at) watched.stopped_ = ErrorKind::kTimeout;
+  if (watched.received_ && !watched.stopped_) {
+    watched.stopped_ = reason_to_stop(watched, ahead, now);
     if (watched.stopped_) watched.stop_();
   }
   // A client that does not read must not hold the others' heartbeats up.

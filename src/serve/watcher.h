@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// One thread that looks after every request that waits or computes, because the threads inside the
+// One thread that looks after every request that is under way, because the threads inside the
 // engine cannot: it sees a client's cancel or its going away, it ends what is past its deadline,
 // and it sends the heartbeats.
 //
@@ -38,6 +38,7 @@ class Watched {
   const std::function<void()> stop_;
   std::atomic<bool> busy_{false};
   std::mutex mutex_;  // of what follows; held while the watcher looks
+  bool received_ = false;
   std::uint64_t request_id_ = 0;
   Deadline deadline_;
   Nanoseconds next_heartbeat_{};
@@ -57,25 +58,24 @@ class Watcher {
   void add(Watched& watched);
   void remove(Watched& watched);
 
-  // Marks a request as under way. Nobody may receive from the connection meanwhile.
-  class Busy {
-   public:
-    Busy(Watcher& watcher, Watched& watched, std::uint64_t request_id,
-         Deadline deadline = Deadline::never());
-    ~Busy() { end(); }
-    Busy(const Busy&) = delete;
-    Busy& operator=(const Busy&) = delete;
-    // No heartbeat leaves and nothing is stopped afterwards. Why it was stopped, if it was:
-    // kCancelled, kDisconnected or kTimeout.
-    std::optional<ErrorKind> end();
+  // A request's header has come: heartbeats leave from now on. `now`: on the monotonic clock.
+  void begin(Watched& watched, std::uint64_t request_id, Nanoseconds now);
+  // All of the request has come: from now on a cancel, a client that goes away and the deadline
+  // end it, and nobody may receive from the connection.
+  void received(Watched& watched, Deadline deadline = Deadline::never());
+  // The reply is about to leave: no heartbeat does, and nothing is stopped, afterwards. Returns why
+  // the request was stopped, if it was: kCancelled, kDisconnected or kTimeout. May be repeated.
+  std::optional<ErrorKind> end(Watched& watched);
 
-   private:
-    Watcher& watcher_;
-    Watched* watched_;
+  // What the system says of a connection.
+  struct Ahead {
+    bool gone = false, writable = true, readable = true;
   };
 
  private:
   void watch();
+  static std::optional<ErrorKind> reason_to_stop(const Watched& watched, const Ahead& ahead,
+                                                 Nanoseconds now);
   void look_at(Watched& watched, Nanoseconds now);
 
   const std::function<std::uint32_t()> queue_depth_;

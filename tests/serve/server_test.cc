@@ -302,6 +302,27 @@ TEST(Server, HeartbeatsComeWhileARunComputesAndWhileASessionOpens) {
   EXPECT_TRUE(client->receive());
 }
 
+TEST(Server, HeartbeatsComeWhileARequestIsStillOnItsWay) {
+  FakeServer fake;
+  const auto client = fake.client_with("echo");
+  const std::string run = RawClient::run(1, {1, 2, 3});
+  auto header = wire::encode(
+      wire::FrameHeader{.kind = FrameKind::kRun, .request_id = 50, .length = run.size()});
+  std::array<iovec, 2> first{
+      {{header.data(), header.size()}, {const_cast<char*>(run.data()), run.size() - 5}}};
+  ASSERT_TRUE(client->connection.stream().write_all(first));
+  const auto beat = client->connection.receive_header();
+  ASSERT_TRUE(beat);
+  EXPECT_EQ(beat->kind, FrameKind::kHeartbeat);
+  EXPECT_EQ(beat->request_id, 50u);
+  ASSERT_TRUE(client->connection.skip(beat->length));
+  iovec rest{const_cast<char*>(run.data()) + run.size() - 5, 5};
+  ASSERT_TRUE(client->connection.stream().write_all(std::span(&rest, 1)));
+  const auto reply = client->receive();
+  ASSERT_TRUE(reply) << reply.error().message;
+  EXPECT_EQ(floats_of(*reply), (std::vector<float>{1, 2, 3}));
+}
+
 TEST(Server, NoMoreRunsComputeThanThereAreSlots) {
   FakeServer fake({.slots = 2});
   std::vector<std::unique_ptr<RawClient>> clients;
