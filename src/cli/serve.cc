@@ -99,7 +99,8 @@ Result<void> serve(const ServeArguments& arguments) {
   OB_TRY(auto engine, engine::load_onnxruntime({.library = arguments.ort_library,
                                                 .device = arguments.device,
                                                 .shared_threads = true,
-                                                .threads = arguments.threads}));
+                                                .threads = arguments.threads,
+                                                .spin = arguments.spin}));
   const std::string engine_name = engine->name() + " " + engine->version();
   OB_TRY(const auto server, serve::Server::start(std::move(engine), options));
   const std::string addresses = lines_of(server->addresses(), ",");
@@ -140,6 +141,9 @@ void add_options(CLI::App& verb, ServeArguments& a) {
                   "Threads that compute, shared by all sessions; 0 is one for each core")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
+  verb.add_flag("--spin", a.spin,
+                "Let the engine's threads spin before they sleep: quicker single Runs of larger "
+                "models where nothing else needs the cores");
   verb.add_option("--slots", a.slots,
                   "Runs that may compute at the same time, the others wait in the order of "
                   "arrival; 0 is one for each core of a cpu, and one for a cuda device")

@@ -18,6 +18,7 @@ struct ServeArguments {
   std::string store;  // empty: default_store_folder()
   std::uint64_t store_limit_bytes = 20'000'000'000;
   int threads = 0;
+  bool spin = false;
   std::size_t slots = 0;  // 0: default_slots()
   std::string ort_library;
   std::string device = "cpu";
