@@ -39,10 +39,11 @@ def patch(extension):
 
 
 def _report_when_child_ends():
-    # Children of multiprocessing end by os._exit(), which runs no exit handler but its own finalizers.
+    # Children of multiprocessing end by os._exit(), which runs no exit handler but its own finalizers; those of the
+    # parent are dropped when the child starts, so ours is made after that.
     util = sys.modules.get("multiprocessing.util")
     if util is not None:
-        util.Finalize(None, native.report, exitpriority=-100)
+        util.register_after_fork(native, lambda _: util.Finalize(None, native.report, exitpriority=-100))
 
 
 class _Options:
@@ -144,6 +145,8 @@ def _make_session(extension, options):
         taken = native.take_error()
         if taken is None:
             return error
+        if type(error) is RuntimeError:  # Runs with OrtValues and bindings
+            return RuntimeError(f"Error in execution: {taken[1]}")
         cls = getattr(extension, _ERRORS.get(taken[0], _ERRORS[1])[0], type(error))
         return cls(formatted(*taken))
 
@@ -254,7 +257,7 @@ def _make_session(extension, options):
 
             def with_own_error(results, data, error):
                 taken = native.take_error() if error else None
-                callback(results, data, formatted(*taken) if taken else error)
+                callback(results, data, taken[1] if taken else error)
 
             return base.run_async(self, output_names, input_feed, with_own_error, user_data, run_options)
 

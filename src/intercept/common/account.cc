@@ -24,6 +24,11 @@ void Account::set_why_local(std::string_view reason) {
   figures_.why_local = reason;
 }
 
+void Account::discard() {
+  const std::lock_guard lock(mutex_);
+  figures_.is_discarded = true;
+}
+
 void Account::server_run(std::uint64_t time_ns, const wire::RunAccount& run) {
   const std::lock_guard lock(mutex_);
   AccountFigures& f = figures_;

@@ -21,6 +21,7 @@ struct AccountFigures {
   std::uint64_t id = 0;
   std::string model, sha256, server, why_local;
   std::uint64_t model_bytes = 0;
+  bool is_discarded = false;
   std::uint64_t server_runs = 0, local_runs = 0, failed_runs = 0, replayed_runs = 0;
   std::array<std::uint64_t, kLocalReasons> local_by_reason{};
   Histogram server_time, local_time;
@@ -37,6 +38,7 @@ class Account {
   void set_model(std::string_view sha256, std::uint64_t bytes);
   void set_server(std::string_view address);
   void set_why_local(std::string_view reason);  // why the session cannot go out
+  void discard();                               // there is no such session after all
 
   void server_run(std::uint64_t time_ns, const wire::RunAccount& run);
   // `replayed`: the server was tried first and lost.

@@ -94,7 +94,10 @@ void Process::report() {
   std::vector<AccountFigures> sessions;
   {
     const std::lock_guard lock(mutex_);
-    for (const auto& account : accounts_) sessions.push_back(account->figures());
+    for (const auto& account : accounts_) {
+      AccountFigures figures = account->figures();
+      if (!figures.is_discarded) sessions.push_back(std::move(figures));
+    }
   }
   if (sessions.empty()) return;
   std::vector<ServerFigures> servers;

@@ -60,11 +60,11 @@ ServerLink* Session::next_link(Process& process, const ServerLink* after) {
   return nullptr;
 }
 
-void Session::refused(Live& live, const ServerLink& link, const Error& error) {
+void Session::refused(Live& live, const ServerLink& link, const Error& error, LogLevel level) {
   live.account->set_why_local(
       fmt::format("server ({}) would not take it: {}", link.address(), error.message));
-  log_warn("model ({}) stays here: server ({}) would not take it: {}", spec_.model_name,
-           link.address(), error.message);
+  log(level, "model ({}) stays here: server ({}) would not take it: {}", spec_.model_name,
+      link.address(), error.message);
 }
 
 std::optional<wire::SessionDescription> Session::attach_now(bool upload) {
@@ -89,7 +89,8 @@ std::optional<wire::SessionDescription> Session::attach_now(bool upload) {
       live.link = link.get();
       return std::nullopt;
     }
-    if (link->usable()) refused(live, *link, remote.error());
+    // Whoever creates the session says so, unless there is something worse to say.
+    if (link->usable()) refused(live, *link, remote.error(), LogLevel::kInfo);
   }
   return std::nullopt;
 }
@@ -141,7 +142,7 @@ bool Session::attach_in_background(ServerLink& link) {
     }
   }
   if (!remote) {
-    refused(live, link, remote.error());
+    refused(live, link, remote.error(), LogLevel::kWarn);
   } else if (unneeded != nullptr) {
     log_info("model ({}) is at server ({}); the local session is given back", spec_.model_name,
              link.address());
@@ -195,7 +196,7 @@ bool Session::lost(const Route& route, const Error& error) {
   if (route.link->note(error) || error.kind == ErrorKind::kNotFound) {
     attach_later();
   } else {
-    refused(live, *route.link, error);
+    refused(live, *route.link, error, LogLevel::kWarn);
   }
   return true;
 }

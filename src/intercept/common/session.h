@@ -13,6 +13,7 @@
 #include <optional>
 #include <string>
 
+#include "base/log.h"
 #include "base/result.h"
 #include "intercept/common/account.h"
 #include "intercept/common/choose.h"
@@ -76,7 +77,7 @@ class Session : public std::enable_shared_from_this<Session> {
   struct Live;
   Live& live();
   ServerLink* next_link(Process& process, const ServerLink* after);
-  void refused(Live& live, const ServerLink& link, const Error& error);
+  void refused(Live& live, const ServerLink& link, const Error& error, LogLevel level);
 
   const SessionSpec spec_;
   std::atomic<Live*> live_{nullptr};

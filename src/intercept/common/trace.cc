@@ -67,12 +67,14 @@ std::uint64_t Trace::dropped() const {
 
 ServerSpan place_on_client_clock(const wire::RunAccount& run) {
   const std::uint64_t inside = run.server.queue_ns + run.server.compute_ns;
-  // Measured on two clocks: the server's share may come out a little longer than the wait.
   const std::uint64_t way = run.wait_ns > inside ? (run.wait_ns - inside) / 2 : 0;
+  const auto before = [](std::uint64_t at, std::uint64_t time) {
+    return at > time ? at - time : 0;
+  };
   ServerSpan span;
-  span.queue_start_ns = run.send_ns + way;
-  span.compute_start_ns = span.queue_start_ns + run.server.queue_ns;
-  span.compute_end_ns = span.compute_start_ns + run.server.compute_ns;
+  span.compute_end_ns = run.send_ns + run.wait_ns - way;
+  span.compute_start_ns = before(span.compute_end_ns, run.server.compute_ns);
+  span.queue_start_ns = before(span.compute_start_ns, run.server.queue_ns);
   return span;
 }
 

@@ -39,7 +39,8 @@ class Trace {
 
 // Where the server's share of a Run lies on the client's clock, in nanoseconds from the Run's
 // start. The way there and back are taken to be equally long: with w = wait, q = queue and c =
-// compute, the request waits from send + (w - q - c) / 2 on.
+// compute, it ends (w - q - c) / 2 before the reply's first byte. A share longer than the wait
+// began while the client was still inside send.
 struct ServerSpan {
   std::uint64_t queue_start_ns = 0, compute_start_ns = 0, compute_end_ns = 0;
 };

@@ -63,18 +63,15 @@ class Preparation {
   }
 
  private:
-  // The program's session is the library's own. An error that was met on the way stays.
+  // The program's session is the library's own.
   Prepared stay(std::string why) {
     Prepared prepared;
-    if (session_ == nullptr) {
-      prepared.account = Process::current().new_account(model_name(source_));
-      prepared.account->set_why_local(why);
-      log_info("model ({}) stays here: {}", model_name(source_), why);
-    } else {
-      prepared.account = session_->shared_account();
-      prepared.account->set_why_local(why);
-      log_warn("model ({}) stays here: {}", model_name(source_), why);
-    }
+    prepared.account = session_ == nullptr ? Process::current().new_account(model_name(source_))
+                                           : session_->shared_account();
+    prepared.account->set_why_local(why);
+    const bool is_news = Process::current().why_all_local().empty();
+    log(is_news ? LogLevel::kWarn : LogLevel::kInfo, "model ({}) stays here: {}",
+        model_name(source_), why);
     prepared.why_local = std::move(why);
     prepared.session = std::move(local_);
     return prepared;
@@ -106,7 +103,12 @@ class Preparation {
     if (!description) return stay(description.error().message);
     session_->set_local(local_);
     Prepared prepared = stub_for(*std::move(description));
-    if (prepared.stub != nullptr) session_->attach_later();
+    if (prepared.stub == nullptr) return prepared;
+    if (const std::string why = session_->account().figures().why_local; !why.empty()) {
+      log_warn("model ({}) stays here: {}", model_name(source_), why);
+    } else {
+      session_->attach_later();
+    }
     return prepared;
   }
 
@@ -122,6 +124,7 @@ class Preparation {
     }
     Prepared prepared;
     prepared.error = status;
+    session_->account().discard();
     return prepared;
   }
 

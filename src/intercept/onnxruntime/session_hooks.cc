@@ -31,10 +31,12 @@ Result<OwnedOptions> stub_options(Runtime& runtime, const OrtSessionOptions* opt
   OB_ORT(runtime, ort.AddCustomOpDomain(raw, domain));
   OB_ORT(runtime, ort.SetSessionGraphOptimizationLevel(raw, ORT_DISABLE_ALL));
   OB_ORT(runtime, ort.SetSessionExecutionMode(raw, ORT_SEQUENTIAL));
-  OB_ORT(runtime, ort.SetIntraOpNumThreads(raw, 1));
+  // Affinities are given for each thread of the pool: then it keeps its size.
+  if (!read_entry(runtime, raw, "session.intra_op_thread_affinities")) {
+    OB_ORT(runtime, ort.SetIntraOpNumThreads(raw, 1));
+  }
   OB_ORT(runtime, ort.SetInterOpNumThreads(raw, 1));
   OB_ORT(runtime, ort.AddSessionConfigEntry(raw, "session.load_model_format", "ONNX"));
-  OB_ORT(runtime, ort.AddSessionConfigEntry(raw, "session.intra_op_thread_affinities", ""));
   return made;
 }
 

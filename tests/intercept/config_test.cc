@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "intercept/common/config.h"
+
+#include <gtest/gtest.h>
+
+#include <map>
+
+namespace outboard::intercept {
+namespace {
+
+Result<Config> read(const std::map<std::string, std::string>& environment) {
+  return read_config([&](const char* name) -> const char* {
+    const auto found = environment.find(name);
+    return found == environment.end() ? nullptr : found->second.c_str();
+  });
+}
+
+TEST(Config, AnEmptyEnvironmentAsksForNothing) {
+  const auto config = read({});
+  ASSERT_TRUE(config);
+  EXPECT_TRUE(config->servers.empty());
+  EXPECT_EQ(config->mode, Mode::kAuto);
+  EXPECT_EQ(config->spool, wire::Spool::kDisk);
+  EXPECT_FALSE(config->summary);
+}
+
+TEST(Config, ReadsEveryVariable) {
+  const auto config = read({{"OUTBOARD_SERVERS", "one:1,unix:/two,"},
+                            {"OUTBOARD_MODE", "remote"},
+                            {"OUTBOARD_SPOOL", "memory"},
+                            {"OUTBOARD_SUMMARY", "1"},
+                            {"OUTBOARD_JSON", "/j"},
+                            {"OUTBOARD_TRACE", "/t"}});
+  ASSERT_TRUE(config) << config.error().message;
+  ASSERT_EQ(config->servers.size(), 2u);
+  EXPECT_EQ(config->servers[0].to_string(), "one:1");
+  EXPECT_EQ(config->servers[1].to_string(), "unix:/two");
+  EXPECT_EQ(config->mode, Mode::kRemote);
+  EXPECT_EQ(config->spool, wire::Spool::kMemory);
+  EXPECT_TRUE(config->summary);
+  EXPECT_EQ(config->json_path, "/j");
+  EXPECT_EQ(config->trace_path, "/t");
+}
+
+TEST(Config, NamesWhatIsWrong) {
+  EXPECT_NE(read({{"OUTBOARD_MODE", "never"}}).error().message.find("(never)"), std::string::npos);
+  EXPECT_NE(read({{"OUTBOARD_SPOOL", "tape"}}).error().message.find("(tape)"), std::string::npos);
+  EXPECT_NE(read({{"OUTBOARD_SERVERS", "host:port"}}).error().message.find("OUTBOARD_SERVERS"),
+            std::string::npos);
+}
+
+}  // namespace
+}  // namespace outboard::intercept

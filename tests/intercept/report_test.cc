@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "intercept/common/report.h"
+
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+
+namespace outboard::intercept {
+namespace {
+
+AccountFigures session_with_both() {
+  Account account(4, "model.onnx");
+  account.set_model("ab12", 1000);
+  account.set_server("host:7070");
+  wire::RunAccount run;
+  run.send_ns = 1000;
+  run.wait_ns = 9000;
+  run.receive_ns = 500;
+  run.server = {100, 1000, 4000, 0};
+  run.bytes_sent = 10;
+  run.bytes_received = 20;
+  account.server_run(11'000, run);
+  account.server_run(11'000, run);
+  account.local_run(3'000, LocalReason::kUploading, false);
+  account.local_run(3'000, LocalReason::kServerGone, true);
+  account.failed_run();
+  return account.figures();
+}
+
+TEST(Report, JsonSaysWhereRunsWentAndWhy) {
+  const auto json =
+      nlohmann::json::parse(summary_json({}, {session_with_both()}, {{"host:7070", "up", 7, 8}}));
+  EXPECT_EQ(json["servers"][0]["frames_sent"], 7);
+  const auto& session = json["sessions"][0];
+  EXPECT_EQ(session["runs"]["server"], 2);
+  EXPECT_EQ(session["runs"]["local"], 2);
+  EXPECT_EQ(session["runs"]["failed"], 1);
+  EXPECT_EQ(session["runs"]["replayed"], 1);
+  EXPECT_EQ(session["runs"]["local_because"],
+            nlohmann::json::parse(R"({"uploading": 1, "server gone": 1})"));
+  EXPECT_EQ(session["bytes_sent"], 20);
+  EXPECT_EQ(session["server_run_mean_us"]["network"], 4.0);
+  EXPECT_EQ(session["server_run_mean_us"]["compute"], 4.0);
+}
+
+TEST(Report, TableHasARowForEachPlace) {
+  const std::string table = summary_table({session_with_both()});
+  EXPECT_NE(table.find("server host:7070"), std::string::npos);
+  EXPECT_NE(table.find("here: uploading, server gone"), std::string::npos);
+  EXPECT_NE(table.find("session 4: 1 Runs failed"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace outboard::intercept
