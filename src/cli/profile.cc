@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // `outboard profile`: what a model costs on a device, here or behind a server.
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
@@ -9,6 +10,7 @@
 #include "cli/interrupt.h"
 #include "cli/profile_host.h"
 #include "cli/profile_report.h"
+#include "cli/profile_together.h"
 #include "cli/progress.h"
 #include "cli/verbs.h"
 
@@ -24,6 +26,7 @@ struct ProfileArguments {
   std::string output;
   std::vector<std::string> shapes;
   int threads = 0;
+  bool together = false;
   MeasureOptions measure;
 };
 
@@ -51,7 +54,8 @@ Result<std::unique_ptr<ProfileHost>> make_host(const ProfileArguments& arguments
 
 Result<ModelReport> profile_model(ProfileHost& host, const std::string& path,
                                   const ProfileArguments& arguments, const ShapeChoices& shapes,
-                                  const std::atomic<bool>& stop, ProgressLine& progress) {
+                                  const std::atomic<bool>& stop, ProgressLine& progress,
+                                  std::vector<std::unique_ptr<Subject>>& kept) {
   ModelReport report;
   report.path = path;
   report.profile.model = std::filesystem::path(path).stem().string();
@@ -67,7 +71,31 @@ Result<ModelReport> profile_model(ProfileHost& host, const std::string& path,
                                   report.profile.model, so_far.runs.size(), elapsed_s,
                                   arguments.measure.duration_s, so_far.runs.back().total_us / 1e3));
       });
+  if (arguments.together) kept.push_back(std::move(opened->subject));
   return report;
+}
+
+// Swap and slow-down of the models that were measured alone, into their profiles.
+Result<void> profile_together(const ProfileArguments& arguments,
+                              const std::vector<std::unique_ptr<Subject>>& kept,
+                              const std::atomic<bool>& stop, ProgressLine& progress,
+                              ProfileReport& report) {
+  std::vector<Subject*> subjects;
+  subjects.reserve(kept.size());
+  for (const auto& subject : kept) subjects.push_back(subject.get());
+  TogetherOptions options;
+  options.duration_s = arguments.measure.duration_s;
+  const Together together = measure_together(subjects, options, stop, Clock::monotonic(),
+                                             [&](const std::string& line) { progress.show(line); });
+  for (std::size_t j = 0; j < together.models.size(); ++j) {
+    const TogetherTimes& times = together.models[j];
+    profile::ModelProfile& profile = report.models[j].profile;
+    profile.swap = profile::Distribution::constant(times.swap_us());
+    profile.slow_down_per_other = times.slow_down_per_other(subjects.size());
+    report.models[j].together = times;
+  }
+  if (together.failure) return tl::make_unexpected(*together.failure);
+  return {};
 }
 
 Result<void> write_report(const ProfileReport& report, const std::string& output) {
@@ -84,8 +112,25 @@ Result<void> write_report(const ProfileReport& report, const std::string& output
   return {};
 }
 
+// What a remote Run takes beyond the device and an empty message's way: its tensors' transfer and
+// both ends' software. In series with the device, so a prediction adds it.
+profile::Distribution beyond_the_device(const Measurement& measurement,
+                                        const profile::Device& device) {
+  std::vector<double> rest_us;
+  rest_us.reserve(measurement.runs.size());
+  for (const RunTimes& run : measurement.runs) {
+    rest_us.push_back(
+        std::max(0.0, run.total_us - run.queue_us - run.compute_us - device.network.mean_us()));
+  }
+  return profile::Distribution::from_samples(rest_us, 32).value_or(profile::Distribution());
+}
+
 // What was measured is written in any case; an error of a model is told afterwards.
 Result<void> run_profile(const ProfileArguments& arguments) {
+  if (arguments.together && arguments.models.size() < 2) {
+    return error(ErrorKind::kInvalid, "--together needs at least two models; ({}) was given",
+                 arguments.models.size());
+  }
   OB_TRY(const ShapeChoices shapes, parse_shapes(arguments.shapes));
   const Interrupt interrupt;
   const std::atomic<bool>& stop = interrupt.requested();
@@ -97,21 +142,26 @@ Result<void> run_profile(const ProfileArguments& arguments) {
   report.link = host->link();
   if (!arguments.device_kind.empty()) report.device.kind = arguments.device_kind;
   Result<void> outcome;
+  std::vector<std::unique_ptr<Subject>> kept;
   for (const std::string& path : arguments.models) {
     if (stop) break;
-    auto model = profile_model(*host, path, arguments, shapes, stop, progress);
+    auto model = profile_model(*host, path, arguments, shapes, stop, progress, kept);
     if (!model) {
       outcome = tl::make_unexpected(std::move(model).error());
       break;
     }
     model->profile.device_kind = report.device.kind;
     conclude(*model, report.link ? &*report.link : nullptr);
+    if (report.link) model->profile.after = beyond_the_device(model->measurement, report.device);
     const std::optional<Error> failure = model->measurement.failure;
     report.models.push_back(*std::move(model));
     if (failure) {
       outcome = tl::make_unexpected(Error(*failure).while_doing("measuring " + path));
       break;
     }
+  }
+  if (arguments.together && outcome && !stop) {
+    outcome = profile_together(arguments, kept, stop, progress, report);
   }
   progress.wipe();
   report.interrupted = stop;
@@ -139,6 +189,9 @@ void add_profile(CLI::App& app, int& exit_code) {
   verb->add_option("--shape", arguments->shapes,
                    "An input's shape, as in image=1,3,224,224; repeatable. Dimensions that the "
                    "model leaves open are 1 otherwise");
+  verb->add_flag("--together", arguments->together,
+                 "Measure the models with each other, too: what a change of model costs, and how "
+                 "much they slow each other down when they run at once");
   verb->add_option("--seconds", arguments->measure.duration_s,
                    "How long to measure each model, its loading not counted")
       ->check(CLI::PositiveNumber)

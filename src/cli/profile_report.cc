@@ -89,6 +89,13 @@ json as_json(const ModelReport& model, bool remote) {
                  {"total_ms", summary_ms(column(m, &RunTimes::total_us))},
                  {"load_ms", summary_ms(model.load_us)}};
   if (m.failure) result["failure"] = m.failure->message;
+  if (const TogetherTimes& t = model.together; !t.after_own_us.empty()) {
+    result["together"] = {{"rounds", t.after_own_us.size()},
+                          {"after_other_ms", summary_ms(t.after_other_us)},
+                          {"after_own_ms", summary_ms(t.after_own_us)},
+                          {"swap_ms", t.swap_us() / 1e3}};
+    if (!t.at_once_us.empty()) result["together"]["at_once_ms"] = summary_ms(t.at_once_us);
+  }
   if (!remote || m.runs.empty()) return result;
   result["request_bytes"] = m.runs.back().request_bytes;
   result["reply_bytes"] = m.runs.back().reply_bytes;

@@ -11,6 +11,7 @@
 
 #include "cli/profile_inputs.h"
 #include "cli/profile_measure.h"
+#include "cli/profile_together.h"
 #include "profile/device.h"
 #include "profile/distribution.h"
 #include "profile/link.h"
@@ -28,6 +29,7 @@ struct ModelReport {
   profile::ModelProfile profile;  // service, load and memory are filled in from what is below
   std::vector<NamedInput> inputs;
   Measurement measurement;
+  TogetherTimes together;  // empty unless it was measured with others
   std::vector<double> load_us;
   double call_us = 0;  // of a remote Run: what the link and the server do not explain
 };

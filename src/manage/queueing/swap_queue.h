@@ -81,7 +81,7 @@ class SwapQueue {
 class SwapSolver {
  public:
   struct Options {
-    std::size_t points = 1024;  // a power of two; the lattice spans the queue's tail
+    std::size_t points = 512;  // a power of two; the lattice spans the queue's tail
     Rounding rounding = Rounding::kMean;
     double step_us = 0;  // 0: chosen so that the points reach a tail of 1e-4
   };
