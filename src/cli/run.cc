@@ -39,6 +39,13 @@ Result<Interposer> find_interposer() {
   const fs::path self = fs::read_symlink("/proc/self/exe", code).parent_path();
   for (const fs::path& folder : {self, self.parent_path() / "lib" / "outboard"}) {
     if (fs::exists(folder / kLibraryName, code)) {
+      // The loader splits LD_PRELOAD at both.
+      if (folder.string().find_first_of(" :") != std::string::npos) {
+        return error(ErrorKind::kInvalid,
+                     "folder ({}) must have neither blanks nor colons in its "
+                     "name, or the library in it cannot be preloaded",
+                     folder.string());
+      }
       return Interposer{folder / kLibraryName, folder / "python" / "outboard" / "site"};
     }
   }

@@ -395,7 +395,8 @@ RandomModel random_token_model(std::uint64_t seed) {
     x = m.node("Add", {x, m.weights({1, t, d}, 0.5)});
   } else {
     const std::string table = m.weights({64, std::max<std::int64_t>(d, 72)}, 0.5);
-    x = m.node("Add", {x, m.node("Slice", {table, m.ints({0, 0}), m.ints({t, d}), m.ints({0, 1})})});
+    x = m.node("Add",
+               {x, m.node("Slice", {table, m.ints({0, 0}), m.ints({t, d}), m.ints({0, 1})})});
   }
   const auto linear = [&](const std::string& in, std::int64_t from, std::int64_t to) {
     return m.node("Add",

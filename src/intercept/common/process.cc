@@ -101,6 +101,7 @@ void Process::report() {
   }
   if (sessions.empty()) return;
   std::vector<ServerFigures> servers;
+  servers.reserve(links_.size());
   for (const auto& link : links_) {
     servers.push_back({link->address(), std::string(name_of(link->state())),
                        link->client().frames_sent(), link->client().frames_received()});

@@ -91,18 +91,22 @@ void Emitter::add_plain(const Op& op, Rows out) {
   names_[op.outputs[0]] = add_slice(whole, t.axis, out.lo - made.lo, out.hi - made.lo);
 }
 
-// An input for some output rows: a tensor that every node has whole is sliced where it has a row for
-// each of the output's.
+// An input for some output rows: a tensor that every node has whole is sliced where it has a row
+// for each of the output's.
 std::string Emitter::aligned(const Op& op, const Input& in, Rows out) {
   const std::string name = value(in.tensor, op_needs(op, in, out));
   const Tensor& t = tensor(in.tensor);
-  if (op.kind != OpKind::kRows || t.kind != TensorKind::kWhole || !pointwise_rules().contains(op.type))
+  if (op.kind != OpKind::kRows || t.kind != TensorKind::kWhole ||
+      !pointwise_rules().contains(op.type))
     return name;
   const Tensor& result = tensor(op.outputs[0]);
-  const int at = result.axis - static_cast<int>(result.shape.size()) + static_cast<int>(t.shape.size());
-  if (at < 0 || result.rows < 2 || t.shape[static_cast<std::size_t>(at)] != std::int64_t{result.rows} * result.extent)
+  const int at =
+      result.axis - static_cast<int>(result.shape.size()) + static_cast<int>(t.shape.size());
+  if (at < 0 || result.rows < 2 ||
+      t.shape[static_cast<std::size_t>(at)] != std::int64_t{result.rows} * result.extent)
     return name;
-  return add_slice(name, at, std::int64_t{out.lo} * result.extent, std::int64_t{out.hi} * result.extent);
+  return add_slice(name, at, std::int64_t{out.lo} * result.extent,
+                   std::int64_t{out.hi} * result.extent);
 }
 
 // Names the rows that the operator needs of each input, and of constants that have rows.

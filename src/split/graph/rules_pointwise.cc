@@ -60,7 +60,8 @@ Rule elementwise(const Site& site) {
     } else if (o.tensor) {
       const int at = rule.axis - (rank - o.rank());
       // One that every node has is sliced like a constant.
-      if (at >= 0 && o.shape[static_cast<std::size_t>(at)] != 1 && (o.tensor->host_owned || t.outer != 1))
+      if (at >= 0 && o.shape[static_cast<std::size_t>(at)] != 1 &&
+          (o.tensor->host_owned || t.outer != 1))
         return host_rule("one of its inputs has rows that only the host has");
     } else if (o.constant && t.outer != 1) {
       const int at = rule.axis - (rank - o.rank());
