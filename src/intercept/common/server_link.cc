@@ -72,11 +72,8 @@ Result<std::shared_ptr<wire::RemoteSession>> ServerLink::open(
     return client_.open(model.id(), options);
   };
   auto session = attempt();
-  if (session) {
-    set_state(State::kUp);
-  } else if (!note(session.error()) && state() == State::kUnknown) {
-    set_state(State::kUp);  // it answered, if only to refuse
-  }
+  // It answered, if only to refuse.
+  if (session || (!note(session.error()) && state() == State::kUnknown)) set_state(State::kUp);
   return session;
 }
 
