@@ -3,7 +3,8 @@
 
 bench_offload (offload.cc) makes both kinds of Runs side by side in one process, in blocks that alternate. Added p50 is
 the median over the pairs of blocks of the difference of their medians; added p99 the difference of the percentiles over
-all Runs. `nothing/...` is the same without Outboard: what the method itself adds.
+all Runs. `nothing/...` is the same without Outboard: what the method itself adds. A Run has one thread on either side, so
+that the engines do the same work in the same way, and what is left is Outboard's.
 """
 import json
 import pathlib
@@ -15,6 +16,7 @@ import common
 
 MODELS = ("tiny", "mobilenet-v2", "resnet-50", "vgg-16", "bytes-16mb")
 CALLERS = (1, 4)
+THREADS = 1
 GOALS_US = {"tiny/tcp/1/added_p50": 60}
 
 
@@ -25,18 +27,19 @@ def run(quick):
     models = {name: common.model(name) for name in MODELS}
     seconds = 1 if quick else 8
     with tempfile.TemporaryDirectory() as work:
-        nothing = measure([program, library, models["tiny"], 1, seconds])
+        nothing = measure([program, library, models["tiny"], 1, seconds, THREADS])
         add_rows(bench, "nothing/1", nothing)
         breakdown = {}
         for transport in ("unix", "tcp"):
             listen = f"unix:{work}/socket" if transport == "unix" else "127.0.0.1:0"
-            with common.Server(work, listen=listen) as server:
+            with common.Server(work, "--threads", THREADS, listen=listen) as server:
                 for name in MODELS:
                     for callers in CALLERS:
                         row = f"{name}/{transport}/{callers}"
                         report = pathlib.Path(work, f"{name}-{transport}-{callers}.json")
                         figures = measure([common.program(), "run", "--server", server.address, "--mode", "remote",
-                                           "--json", report, "--", program, library, models[name], callers, seconds])
+                                           "--json", report, "--", program, library, models[name], callers, seconds,
+                                           THREADS])
                         breakdown[row] = all_on_the_server(report, row)
                         add_rows(bench, row, figures)
                         print(f"   {row}: {bench.rows[-2]['value']:.1f} us", flush=True)
