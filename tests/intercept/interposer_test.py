@@ -232,6 +232,7 @@ class Interposer(unittest.TestCase):
         self.assertEqual(process.stdout.readline(), "running\n")
         yield process
         out, err = process.communicate(timeout=TIMEOUT)
+        process.stderr.close()
         self.assertEqual((out, process.returncode), ("failed 0 wrong 0\n", 0), err)
         self.sessions = json.loads(report.read_text())["processes"][0]["sessions"]
 
@@ -239,6 +240,19 @@ class Interposer(unittest.TestCase):
         process.stdin.write("\n")
         process.stdin.flush()
         self.assertEqual(process.stdout.readline(), "went on\n")
+
+    def test_runs_move_to_the_server_when_the_upload_is_done(self):
+        with Server() as server:
+            with self.load(server, "--log-level", "info") as process:
+                wait_for(lambda: server.runs() > 0, "the upload", process)
+                self.go_on(process)
+                process.stdin.close()
+                process.stdin = None
+                self.assertIn("the local session is given back", process.stderr.read())
+        runs = self.sessions[0]["runs"]
+        self.assertEqual(set(runs["local_because"]), {"uploading"})
+        self.assertGreater(runs["server"], 0)
+        self.assertEqual((runs["failed"], runs["replayed"]), (0, 0))
 
     def test_server_killed_under_load_of_8_threads(self):
         with Server() as server, self.load(server, "--mode", "remote") as process:
