@@ -24,7 +24,8 @@ void* Threads::run(void* start) {
 }
 
 Result<void> Threads::start(std::function<void()> body) {
-  auto start = std::make_unique<Start>(Start{this, std::move(body)});
+  // The thread's own, once there is one.
+  auto* start = new Start{this, std::move(body)};
   {
     const std::lock_guard lock(mutex_);
     ++running_;
@@ -33,12 +34,10 @@ Result<void> Threads::start(std::function<void()> body) {
   ::pthread_attr_init(&attributes);
   ::pthread_attr_setstacksize(&attributes, kStackBytes);
   pthread_t thread;
-  const int code = ::pthread_create(&thread, &attributes, &Threads::run, start.get());
+  const int code = ::pthread_create(&thread, &attributes, &Threads::run, start);
   ::pthread_attr_destroy(&attributes);
-  if (code == 0) {
-    (void)start.release();  // the thread's
-    return {};
-  }
+  if (code == 0) return {};
+  delete start;
   const std::lock_guard lock(mutex_);
   --running_;
   changed_.notify_all();

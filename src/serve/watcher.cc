@@ -27,8 +27,8 @@ Ahead ask_system(int fd) {
           .readable = (poller.revents & POLLIN) != 0};
 }
 
-// The header that the peer has sent ahead, if it is there whole.
-Result<std::optional<wire::FrameHeader>> header_ahead(wire::Connection& connection) {
+// Whether the next thing that the peer has sent ahead is a cancel of this request.
+Result<bool> cancel_ahead(wire::Connection& connection, std::uint64_t request_id) {
   std::array<std::byte, wire::kFrameHeaderBytes> bytes{};
   const auto buffered = connection.buffered();
   const std::size_t first = std::min(buffered.size(), bytes.size());
@@ -38,10 +38,9 @@ Result<std::optional<wire::FrameHeader>> header_ahead(wire::Connection& connecti
     OB_TRY(const std::size_t more, connection.stream().peek(std::span(bytes).subspan(first)));
     have += more;
   }
-  if (have < bytes.size()) return std::optional<wire::FrameHeader>();
-  const auto header = wire::decode_frame_header(bytes);
-  if (!header) return std::optional<wire::FrameHeader>();  // its reader will say so
-  return std::optional<wire::FrameHeader>(*header);
+  if (have < bytes.size()) return false;
+  const auto header = wire::decode_frame_header(bytes);  // an error is its reader's to tell
+  return header && header->kind == wire::FrameKind::kCancel && header->request_id == request_id;
 }
 
 }  // namespace
@@ -50,11 +49,9 @@ std::optional<ErrorKind> Watcher::reason_to_stop(const Watched& watched, const A
                                                  Nanoseconds now) {
   if (ahead.gone) return ErrorKind::kDisconnected;
   if (ahead.readable || watched.connection_.buffered_bytes() > 0) {
-    const auto header = header_ahead(watched.connection_);
-    if (!header) return ErrorKind::kDisconnected;
-    if (*header && (*header)->kind == wire::FrameKind::kCancel &&
-        (*header)->request_id == watched.request_id_)
-      return ErrorKind::kCancelled;
+    const auto cancel = cancel_ahead(watched.connection_, watched.request_id_);
+    if (!cancel) return ErrorKind::kDisconnected;
+    if (*cancel) return ErrorKind::kCancelled;
   }
   if (now >= watched.deadline_.at) return ErrorKind::kTimeout;
   return std::nullopt;
