@@ -6,6 +6,7 @@
 #include <link.h>
 #include <onnxruntime_c_api.h>
 
+#include <algorithm>
 #include <string>
 #include <vector>
 
@@ -73,10 +74,10 @@ GetApiBase real_entry_point(const void* caller) {
         return 0;
       },
       &paths);
-  for (const std::string& path : paths) {
-    if (path.find("onnxruntime") == std::string::npos) continue;
-    if ((found = entry_point_of(path.c_str())) != nullptr) break;
-  }
+  // Those that are called like the library first.
+  std::stable_partition(paths.begin(), paths.end(), [](const std::string& path) {
+    return path.find("onnxruntime") != std::string::npos;
+  });
   for (auto path = paths.begin(); found == nullptr && path != paths.end(); ++path) {
     found = entry_point_of(path->c_str());
   }
