@@ -5,6 +5,8 @@
 #include <bit>
 #include <cstdlib>
 
+#include "base/limits.h"
+
 namespace outboard::serve {
 namespace {
 
@@ -21,6 +23,7 @@ BufferPool::~BufferPool() {
 }
 
 BufferPool::Buffer BufferPool::take(std::size_t size_bytes) {
+  if (size_bytes > 2 * limits::kRunBytes) return {};  // more than any Run with its alignment
   const std::size_t capacity = rounded_up(size_bytes);
   {
     const std::lock_guard lock(mutex_);
