@@ -53,10 +53,14 @@ Result<void> write_picture(const std::string& path, const std::string& svg) {
 
 void add_manage(CLI::App& app, int& exit_code) {
   auto* manage = app.add_subcommand(
-      "manage", "Predict response times of applications that share accelerators");
+      "manage", "Predict response times of applications that share accelerators, and place them");
   manage->require_subcommand(1);
   add_manage_predict(*manage, exit_code);
   add_manage_validate(*manage, exit_code);
+  add_manage_place(*manage, exit_code);
+  add_manage_explain(*manage, exit_code);
+  add_manage_capacity(*manage, exit_code);
+  add_manage_simulate(*manage, exit_code);
 }
 
 }  // namespace outboard::cli

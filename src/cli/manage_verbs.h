@@ -12,7 +12,11 @@ class App;
 
 namespace outboard::cli {
 
+void add_manage_capacity(CLI::App& manage, int& exit_code);
+void add_manage_explain(CLI::App& manage, int& exit_code);
+void add_manage_place(CLI::App& manage, int& exit_code);
 void add_manage_predict(CLI::App& manage, int& exit_code);
+void add_manage_simulate(CLI::App& manage, int& exit_code);
 void add_manage_validate(CLI::App& manage, int& exit_code);
 
 // The whole file, up to 1 GiB. kNotFound when it cannot be read.

@@ -37,8 +37,9 @@ double distance(const Obstacle& o) {
 }
 
 void sort_obstacles(std::vector<Obstacle>& obstacles) {
-  std::stable_sort(obstacles.begin(), obstacles.end(), [](const Obstacle& a, const Obstacle& b) {
-    return std::make_tuple(distance(a), a.device) < std::make_tuple(distance(b), b.device);
+  std::sort(obstacles.begin(), obstacles.end(), [](const Obstacle& a, const Obstacle& b) {
+    return std::make_tuple(distance(a), a.device, a.application, a.by) <
+           std::make_tuple(distance(b), b.device, b.application, b.by);
   });
   std::vector<Obstacle> first;
   for (Obstacle& o : obstacles) {
@@ -76,23 +77,26 @@ Decision Placer::decide(AppId app) {
 
 bool Placer::place_share(AppId app, double share, std::span<const DeviceId> not_here,
                          Decision& decision) {
-  std::size_t judged = 0;
+  std::size_t judged = 0, screened = 0;
   for (const Candidate& candidate : candidates(app, share, &decision.obstacles)) {
     const DeviceId d = candidate.device;
     if (std::find(not_here.begin(), not_here.end(), d) != not_here.end()) continue;
     if (!fleet_.device(d).may_batch) {
       Fit quick{{}, fleet_.device(d), fleet_.load(d)};
       add(quick.load, fleet_.part(app, d, share));
+      if (screened++ == options_.screened_most) break;
       ++decision.screened;
-      quick.finding = check_bounds(quick.load, judge_, options_.promise, options_.doubt);
+      quick.finding = check_bounds(quick.load, judge_, options_.promise);
       if (!quick.finding.holds()) {
         decision.obstacles.push_back(obstacle_of(quick, app, d));
         remember(app, share, d, quick.finding, decision.obstacles.back());
         continue;
       }
     }
-    if (judged == options_.judged_most) break;
-    ++judged;
+    if (judged >= options_.judged_most) break;
+    Load load = fleet_.load(d);
+    add(load, fleet_.part(app, d, share));
+    judged += judge_.cost(load);
     ++decision.judged;
     const Fit found = fit(app, share, d);
     if (!found.finding.holds()) {
@@ -153,8 +157,9 @@ bool Placer::place_uneven(AppId app, Decision& decision) {
     }
     if (fits > 0) rooms.push_back({c.device, fits});
   }
-  std::stable_sort(rooms.begin(), rooms.end(),
-                   [](const Room& a, const Room& b) { return a.twelfths > b.twelfths; });
+  std::sort(rooms.begin(), rooms.end(), [](const Room& a, const Room& b) {
+    return std::make_tuple(-a.twelfths, a.device) < std::make_tuple(-b.twelfths, b.device);
+  });
   int left = static_cast<int>(kSharesOfUnevenSplit);
   int replicas = 0;
   for (const Room& room : rooms) {
@@ -176,8 +181,8 @@ bool Placer::place_uneven(AppId app, Decision& decision) {
 
 void Placer::describe(Decision& decision, AppId app) {
   if (!decision.placed) {
-    // The nearest ones deserve the whole answer: bounds name no term.
-    for (std::size_t i = 0; i < std::min<std::size_t>(3, decision.obstacles.size()); ++i) {
+    // The nearest deserves the whole answer: bounds name no term.
+    for (std::size_t i = 0; i < std::min<std::size_t>(1, decision.obstacles.size()); ++i) {
       Obstacle& o = decision.obstacles[i];
       if (o.breach != Breach::kLatency || o.term_ms != 0) continue;
       const DeviceId d = *fleet_.find_device(o.device);

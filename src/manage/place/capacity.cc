@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <tuple>
 
 namespace outboard::manage {
 namespace {
@@ -54,8 +55,9 @@ Capacity capacity(const Fleet& fleet, Judge& judge, const profile::Application& 
     result.additions.push_back(
         {device, count_more(std::move(larger), judge, like, options, nullptr)});
   }
-  std::stable_sort(result.additions.begin(), result.additions.end(),
-                   [](const auto& a, const auto& b) { return a.more > b.more; });
+  std::sort(result.additions.begin(), result.additions.end(), [](const auto& a, const auto& b) {
+    return std::tie(b.more, a.device.name) < std::tie(a.more, b.device.name);
+  });
   return result;
 }
 

@@ -30,7 +30,7 @@ Finding check_quickly(const Load& load, const Promise& promise) {
   return finding;
 }
 
-Finding check_bounds(const Load& load, Judge& judge, const Promise& promise, double doubt) {
+Finding check_bounds(const Load& load, Judge& judge, const Promise& promise, bool likely) {
   Finding finding = check_quickly(load, promise);
   if (!finding.holds() || load.parts.empty()) return finding;
   const auto ranges = judge.screen(load);
@@ -42,7 +42,8 @@ Finding check_bounds(const Load& load, Judge& judge, const Promise& promise, dou
   for (std::size_t i = 0; i < load.parts.size(); ++i) {
     const double allowed = allowed_us(load.parts[i], promise);
     const Range& range = (*ranges)[i];
-    const double beyond = std::max(range.lower_us - allowed, range.estimate_us - allowed * doubt);
+    const double least = likely ? std::max(range.lower_us, range.likely_us) : range.lower_us;
+    const double beyond = least - allowed;
     if (beyond > finding.by) {
       finding.breach = Breach::kLatency;
       finding.part = i;

@@ -52,9 +52,9 @@ double allowed_us(const LoadPart& part, const Promise& promise);
 
 // Memory and utilisation only: no judge. kNone: not excluded.
 Finding check_quickly(const Load& load, const Promise& promise);
-// The bounds of a screen as well: a breach that is certain, or one that the judge's quick guess
-// puts beyond `doubt` (>= 1) times what is allowed. kNone: not excluded.
-Finding check_bounds(const Load& load, Judge& judge, const Promise& promise, double doubt);
+// The screen as well: a breach that is certain, or (with `likely`) all but certain. kNone: not
+// excluded.
+Finding check_bounds(const Load& load, Judge& judge, const Promise& promise, bool likely = true);
 // The whole test.
 Finding check(const Load& load, Judge& judge, const Promise& promise);
 

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 #include <set>
+#include <tuple>
 
 namespace outboard::manage {
 namespace {
@@ -81,6 +82,18 @@ double loosest_ms(Variant& variant, double margin) {
   return variant.finding(1, needed).holds() ? needed : 0;
 }
 
+// Would it be placed under the placer's own options, on this fleet, with this rate and limit?
+bool would_place(Placer& placer, Fleet fleet, AppId app, double rate_factor, double limit_ms) {
+  profile::Application changed = fleet.application(app);
+  changed.rate_per_s *= rate_factor;
+  for (double& at : changed.arrivals_s) at /= rate_factor;
+  changed.limit.latency_ms = limit_ms;
+  fleet.remove(app);
+  const auto id = fleet.add(std::move(changed));
+  Placer with(fleet, placer.judge(), placer.options());
+  return id && !with.reserve_all() && with.admit(*id).placed;
+}
+
 std::string ms(double value) { return fmt::format("{:.1f} ms", value); }
 
 std::string where_of(const Decision& d) {
@@ -135,19 +148,24 @@ Advice advise(Placer& placer, AppId app, const Decision& refusal, std::size_t ne
   Advice advice;
   Fleet& fleet = placer.fleet();
   const double margin = placer.options().promise.margin;
+  // The other devices' plans are not in a look at one device.
+  const bool reserved = placer.options().survive > 0;
   std::size_t looked = 0;
   for (const Obstacle& o : refusal.obstacles) {
     if (o.breach != Breach::kLatency && o.breach != Breach::kUtilisation) continue;
     if (looked++ == nearest) break;
     const DeviceId d = *fleet.find_device(o.device);
     Variant variant(placer, app, d);
-    const double rate = fleet.application(app).rate_per_s * highest_factor(variant);
-    if (rate > advice.highest_rate_per_s) {
+    const double factor = highest_factor(variant);
+    const double rate = fleet.application(app).rate_per_s * factor;
+    if (rate > advice.highest_rate_per_s &&
+        (!reserved || would_place(placer, fleet, app, factor, variant.limit_ms()))) {
       advice.highest_rate_per_s = rate;
       advice.highest_rate_device = o.device;
     }
     const double limit = loosest_ms(variant, margin);
-    if (limit > 0 && (advice.loosest_limit_ms == 0 || limit < advice.loosest_limit_ms)) {
+    if (limit > 0 && (advice.loosest_limit_ms == 0 || limit < advice.loosest_limit_ms) &&
+        (!reserved || would_place(placer, fleet, app, 1, limit))) {
       advice.loosest_limit_ms = limit;
       advice.loosest_limit_device = o.device;
     }
@@ -158,7 +176,13 @@ Advice advise(Placer& placer, AppId app, const Decision& refusal, std::size_t ne
     if (!fleet.profile(app, d) || !seen.insert(device.kind).second) continue;
     Load alone{&device, {}};
     add(alone, fleet.part(app, d, 1));
-    if (check(alone, placer.judge(), placer.options().promise).holds()) {
+    if (!check(alone, placer.judge(), placer.options().promise).holds()) continue;
+    Fleet larger = fleet;
+    profile::Device extra = device;
+    extra.name += "+1";
+    larger.add_device(std::move(extra));
+    const auto& limit = fleet.application(app).limit;
+    if (!reserved || would_place(placer, std::move(larger), app, 1, limit.latency_ms)) {
       advice.idle_kinds.push_back(device.kind);
     }
   }
@@ -229,9 +253,9 @@ std::string sentences(const Decision& d) {
     }
     text += fmt::format("{} is on {}.", d.application, where_of(d));
     std::vector<Slack> slacks = d.slacks;
-    std::stable_sort(slacks.begin(), slacks.end(), [&](const Slack& a, const Slack& b) {
-      const bool own_a = a.application == d.application, own_b = b.application == d.application;
-      return own_a != own_b ? own_a : a.slack_ms > b.slack_ms;
+    std::sort(slacks.begin(), slacks.end(), [&](const Slack& a, const Slack& b) {
+      return std::make_tuple(a.application != d.application, -a.slack_ms, a.application, a.device) <
+             std::make_tuple(b.application != d.application, -b.slack_ms, b.application, b.device);
     });
     for (const Slack& s : slacks) text += "\n" + slack_sentence(s);
     return text;

@@ -2,8 +2,8 @@
 #include "manage/place/judge.h"
 
 #include <algorithm>
-#include <cstring>
 #include <numeric>
+#include <tuple>
 
 namespace outboard::manage {
 namespace {
@@ -20,11 +20,16 @@ void append(std::string& key, const profile::Distribution& times) {
 
 // Everything of a part that a latency model reads. Profiles are immutable and live as long as the
 // fleet, so that their address stands for them; a trace is long and stands by its address, too.
+// Names come first: the order of keys is the order in which a load is simulated, and must not hang
+// on where things are in memory.
 std::string key_of(const LoadPart& part) {
   std::string key;
   key.reserve(96);
   const auto& app = *part.application;
-  append(key, part.profile);
+  key += part.profile->model;
+  key += '\n';
+  key += part.profile->device_kind;
+  key += '\n';
   append(key, part.copy);
   append(key, part.rate_per_s());
   append(key, app.limit.percentile);
@@ -42,6 +47,7 @@ std::string key_of(const LoadPart& part) {
     append(key, app.burstiness.gap_scv);
     for (const auto& point : app.burstiness.idc) append(key, point);
   }
+  append(key, part.profile);
   return key;
 }
 
@@ -63,8 +69,7 @@ std::string key_of(const Load& load, std::vector<std::size_t>& order) {
       known->first = std::min(known->first, key);
     }
   }
-  std::stable_sort(copies.begin(), copies.end(),
-                   [](const auto& a, const auto& b) { return a.first < b.first; });
+  std::sort(copies.begin(), copies.end());
   std::vector<std::string> keys;
   keys.reserve(shape.parts.size());
   for (std::size_t i = 0; i < shape.parts.size(); ++i) {
@@ -76,8 +81,9 @@ std::string key_of(const Load& load, std::vector<std::size_t>& order) {
   }
   order.resize(keys.size());
   std::iota(order.begin(), order.end(), std::size_t{0});
-  std::stable_sort(order.begin(), order.end(),
-                   [&](std::size_t a, std::size_t b) { return keys[a] < keys[b]; });
+  std::sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
+    return std::tie(keys[a], a) < std::tie(keys[b], b);
+  });
   std::string key;
   append(key, load.device->discipline);
   append(key, load.device->servers);

@@ -38,10 +38,11 @@ struct Verdict {
   std::vector<Reply> parts;  // as Load::parts
 };
 
-// The percentile of the limit lies in [lower, upper]; `estimate` is the model's best quick guess.
+// The percentile of the limit lies in [lower, upper] for certain, and hardly ever below `likely`: a
+// quick approximation, less what it was ever seen to be too high by.
 struct Range {
   double lower_us = 0;
-  double estimate_us = 0;
+  double likely_us = 0;
   double upper_us = 0;
 };
 
@@ -50,8 +51,10 @@ class Judge {
   virtual ~Judge() = default;
   // kInvalid: the load is not stable. kRefused: no model is trusted for it; the sentence says why.
   virtual Result<Verdict> judge(const Load& load) = 0;
-  // Much quicker. Nothing is promised on its word except what `lower` excludes.
+  // Much quicker. It may refuse, it never admits.
   virtual Result<std::vector<Range>> screen(const Load& load) = 0;
+  // What judge() costs for this load, 1 for the cheapest kind of answer.
+  virtual std::size_t cost(const Load& load) const { return load.parts.empty() ? 0 : 1; }
 };
 
 // Remembers what another judge said. Two loads with the same device traits and the same
@@ -64,6 +67,7 @@ class RememberingJudge : public Judge {
 
   Result<Verdict> judge(const Load& load) override;
   Result<std::vector<Range>> screen(const Load& load) override;
+  std::size_t cost(const Load& load) const override { return judge_.cost(load); }
 
   std::size_t asked() const { return asked_; }        // questions to judge()
   std::size_t computed() const { return computed_; }  // those that the other judge had to answer

@@ -32,7 +32,7 @@ std::optional<DeviceId> Placer::home_for(AppId app, double share, DeviceId not_h
     if (d == not_here || is_on(fleet_, app, d) || (used_only && fleet_.on(d).empty())) continue;
     Load load = fleet_.load(d);
     add(load, fleet_.part(app, d, share));
-    if (!check_bounds(load, judge_, options_.promise, options_.doubt).holds()) continue;
+    if (!check_bounds(load, judge_, options_.promise).holds()) continue;
     if (budget == 0) return std::nullopt;
     --budget;
     if (check(load, judge_, options_.promise).holds()) return d;
@@ -59,7 +59,7 @@ bool Placer::move_off(AppId app, DeviceId device, std::span<const AppId> off, De
                        [&](AppId id) { return part.application == &fleet_.application(id); });
   });
   add(load, fleet_.part(app, device, 1));
-  if (!check_bounds(load, judge_, options_.promise, options_.doubt).holds()) return false;
+  if (!check_bounds(load, judge_, options_.promise).holds()) return false;
   if (budget == 0) return false;
   --budget;
   ++decision.judged;

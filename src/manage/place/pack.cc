@@ -38,7 +38,10 @@ Orders orders_of(const Fleet& fleet, const std::vector<AppId>& apps) {
   Orders orders;
   auto by = [&](auto key) {
     std::vector<AppId> order = apps;
-    std::stable_sort(order.begin(), order.end(), [&](AppId a, AppId b) { return key(a) < key(b); });
+    std::sort(order.begin(), order.end(), [&](AppId a, AppId b) {
+      return std::make_tuple(key(a), fleet.application(a).name) <
+             std::make_tuple(key(b), fleet.application(b).name);
+    });
     orders.push_back(std::move(order));
   };
   by([&](AppId a) { return work(fleet, a); });

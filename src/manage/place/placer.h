@@ -5,8 +5,9 @@
 // Every device that is not excluded by facts (profile, pin, group, memory, utilisation) is a
 // candidate, in an order that costs no model: least utilisation added, a copy of the model that is
 // there already, fullest first. Bounds of the latency model drop most of those that cannot do; the
-// first that passes the whole check takes the newcomer. At most `judged_most` whole checks are
-// made for one share of a newcomer: what is refused after that many near misses is refused.
+// first that passes the whole check takes the newcomer. At most `screened_most` candidates are
+// screened and whole checks of cost `judged_most` made for one share of a newcomer: what finds no
+// place by then is refused, so that a decision takes a bounded time.
 // So the same fleet and newcomer give the same decision, and nothing is admitted on a guess.
 //
 // What is remembered between decisions (besides the judge's own memory): for every device, which
@@ -28,10 +29,11 @@ namespace outboard::manage {
 
 struct PlacerOptions {
   Promise promise;
-  int survive = 0;     // 0 or 1: how many devices may be lost
-  int moves = 0;       // most residents that may be moved to make room for one newcomer
-  bool tight = true;   // fullest device first among equals; false: emptiest first
-  double doubt = 1.4;  // see check_bounds
+  int survive = 0;    // 0 or 1: how many devices may be lost
+  int moves = 0;      // most residents that may be moved to make room for one newcomer
+  bool tight = true;  // fullest device first among equals; false: emptiest first
+  // Of one share of a newcomer: candidates that are screened, and the cost of whole checks.
+  std::size_t screened_most = 256;
   std::size_t judged_most = 48;
 };
 

@@ -8,6 +8,9 @@ namespace {
 
 // What is outside the accelerator needs no more: it is in series and its mean is kept.
 constexpr std::size_t kOutsideAtoms = 32;
+constexpr double kMixtureHigh = 1.1;
+constexpr double kSharedHigh = 1.4;
+constexpr std::size_t kSimulatedCost = 6;  // measured against the exact answer, at 20,000 requests
 
 profile::Distribution outside_of(const profile::ModelProfile& model,
                                  const profile::Device& device) {
@@ -40,6 +43,21 @@ System empty_system(const profile::Device& device) {
   system.servers = device.servers;
   system.batch_wait_us = device.batch_wait_us;
   return system;
+}
+
+bool bursty(const Load& load) {
+  return std::any_of(load.parts.begin(), load.parts.end(), [](const LoadPart& part) {
+    return !part.application->arrivals_s.empty() ||
+           part.application->burstiness != profile::Burstiness{};
+  });
+}
+
+// Whether predict() answers by simulation.
+bool simulated(const Load& load) {
+  const auto discipline = load.device->discipline;
+  return bursty(load) || load.device->servers != 1 ||
+         (discipline != profile::Discipline::kFcfs &&
+          discipline != profile::Discipline::kProcessorSharing);
 }
 
 }  // namespace
@@ -91,10 +109,26 @@ Result<Verdict> QueueJudge::judge(const Load& load) {
 }
 
 Result<std::vector<Range>> QueueJudge::screen(const Load& load) {
-  OB_TRY(const Bounds bounds, predictor_.bounds(system_of(load)));
+  const System system = system_of(load);
+  OB_TRY(const Bounds bounds, predictor_.bounds(system));
   std::vector<Range> ranges;
   for (const Bounds::Of& b : bounds.streams) ranges.push_back({b.lower_us, b.lower_us, b.upper_us});
+  const bool shared = load.device->discipline == profile::Discipline::kTimeShared;
+  if (bursty(load) || system.servers != 1 || (simulated(load) && !shared)) return ranges;
+  // What the approximations were seen to be too high by, at most (queue_judge_test has the check).
+  const double high = shared ? kSharedHigh : kMixtureHigh;
+  Predictor::Options quick = options_;
+  quick.effort = Effort::kScreen;
+  OB_TRY(const Answer answer, predictor_.predict(system, quick));
+  for (std::size_t i = 0; i < ranges.size(); ++i) {
+    ranges[i].likely_us = std::max(ranges[i].lower_us, answer.streams[i].percentile_us / high);
+  }
   return ranges;
+}
+
+std::size_t QueueJudge::cost(const Load& load) const {
+  if (load.parts.empty()) return 0;
+  return simulated(load) ? kSimulatedCost : 1;
 }
 
 }  // namespace outboard::manage

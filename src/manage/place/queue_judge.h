@@ -23,6 +23,7 @@ class QueueJudge : public Judge {
 
   Result<Verdict> judge(const Load& load) override;
   Result<std::vector<Range>> screen(const Load& load) override;
+  std::size_t cost(const Load& load) const override;
 
  private:
   System system_of(const Load& load);

@@ -4,6 +4,7 @@
 // device (one part more to take in) and those that lead to its device (less room there); only these
 // are checked, and made anew where they do not hold.
 #include <algorithm>
+#include <tuple>
 
 #include "manage/place/placer.h"
 
@@ -43,16 +44,18 @@ Load Placer::load_when_lost(DeviceId target, std::span<const Backup> plan) const
 
 std::optional<DeviceId> Placer::backup_for(AppId app, double share, DeviceId lost,
                                            std::span<const Backup> plan) {
-  std::size_t judged = 0;
+  std::size_t judged = 0, screened = 0;
   for (const Candidate& candidate : candidates(app, share, nullptr)) {
     const DeviceId t = candidate.device;
     if (t == lost) continue;
+    if (screened++ == options_.screened_most) break;
     Load load = load_when_lost(t, plan);
     add(load, fleet_.part(app, t, share));
-    if (clash(load) || !check_bounds(load, judge_, options_.promise, options_.doubt).holds()) {
+    if (clash(load) || !check_bounds(load, judge_, options_.promise).holds()) {
       continue;
     }
-    if (judged++ == options_.judged_most) break;
+    if (judged >= options_.judged_most) break;
+    judged += judge_.cost(load);
     if (check(load, judge_, options_.promise).holds()) return t;
   }
   return std::nullopt;
@@ -73,8 +76,10 @@ std::optional<Obstacle> Placer::replan(DeviceId lost) {
     }
   }
   // The heaviest first: the light ones find room between.
-  std::stable_sort(parts.begin(), parts.end(),
-                   [](const Displaced& a, const Displaced& b) { return a.busy > b.busy; });
+  std::sort(parts.begin(), parts.end(), [&](const Displaced& a, const Displaced& b) {
+    return std::make_tuple(-a.busy, fleet_.application(a.app).name) <
+           std::make_tuple(-b.busy, fleet_.application(b.app).name);
+  });
   std::vector<Backup> plan;
   for (const Displaced& part : parts) {
     const auto target = backup_for(part.app, part.share, lost, plan);
