@@ -211,7 +211,7 @@ struct Hooks {
   }
 
   static void write(OrtApi& table, std::uint32_t api_version) {
-#define OUTBOARD_HOOK(slot) table.slot = &Hooks::slot
+#define OUTBOARD_HOOK(slot) (table.slot = &Hooks::slot)
     OUTBOARD_HOOK(CreateSession);
     OUTBOARD_HOOK(CreateSessionFromArray);
     OUTBOARD_HOOK(CreateSessionWithPrepackedWeightsContainer);
@@ -248,9 +248,9 @@ constexpr std::array<WriteHooks, kMaxRuntimes> kWriters = {&Hooks<0>::write, &Ho
 // make it read-only again would need to know whether it was.
 bool make_writable(const OrtApi* table) {
   const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
-  const auto begin = reinterpret_cast<std::uintptr_t>(table) & ~(page - 1);
-  const auto end = reinterpret_cast<std::uintptr_t>(table) + sizeof(OrtApi);
-  return ::mprotect(reinterpret_cast<void*>(begin), end - begin, PROT_READ | PROT_WRITE) == 0;
+  const std::size_t into_page = reinterpret_cast<std::uintptr_t>(table) % page;
+  char* begin = reinterpret_cast<char*>(const_cast<OrtApi*>(table)) - into_page;
+  return ::mprotect(begin, into_page + sizeof(OrtApi), PROT_READ | PROT_WRITE) == 0;
 }
 
 }  // namespace
