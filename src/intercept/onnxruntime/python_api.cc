@@ -2,16 +2,15 @@
 #include "intercept/onnxruntime/python_api.h"
 
 #include <algorithm>
-#include <cstring>
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "intercept/onnxruntime/create_session.h"
 #include "intercept/onnxruntime/run_frame.h"
 
-using outboard::ErrorKind;
 using outboard::intercept::LocalReason;
 using outboard::intercept::Process;
 namespace ort = outboard::intercept::onnxruntime;
@@ -63,7 +62,7 @@ OrtStatus* RegisterCustomOps(OrtSessionOptions* options, const OrtApiBase* base)
 }
 
 OutboardPlan* outboard_plan_new(void) noexcept {
-  capturing = new OutboardPlan;
+  capturing = std::make_unique<OutboardPlan>().release();
   return capturing;
 }
 
@@ -131,7 +130,7 @@ void outboard_plan_free(OutboardPlan* plan) noexcept { delete plan; }
 
 void* outboard_run_begin(const std::uint32_t* outputs, std::size_t count,
                          const void* key) noexcept {
-  auto* run = new PythonRun;
+  auto run = std::make_unique<PythonRun>();
   if (outputs != nullptr) {
     run->outputs.assign(outputs, outputs + count);
     run->frame.output_indices = run->outputs;
@@ -141,13 +140,13 @@ void* outboard_run_begin(const std::uint32_t* outputs, std::size_t count,
     run->registered = true;
     Process::current().cancels().add(key, &run->token);
   }
-  return run;
+  return run.release();
 }
 
 void outboard_run_end(void* run) noexcept {
   const std::unique_ptr<PythonRun> ended(static_cast<PythonRun*>(run));
   if (ended->registered) Process::current().cancels().remove(&ended->token);
-  if (ended->frame.error) ort::set_last_error(*ended->frame.error);
+  if (const auto& error = ended->frame.error; error) ort::set_last_error(*error);
 }
 
 void outboard_cancel(const void* key) noexcept { Process::current().cancels().cancel(key); }
@@ -157,7 +156,7 @@ std::int64_t outboard_take_error(std::int32_t* code, char* message, std::size_t 
   if (!error) return -1;
   *code = error->native_code == 0 ? ORT_FAIL : error->native_code;
   const std::size_t size = std::min(capacity, error->message.size());
-  std::memcpy(message, error->message.data(), size);
+  std::copy_n(error->message.data(), size, message);
   return static_cast<std::int64_t>(size);
 }
 
