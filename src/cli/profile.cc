@@ -5,14 +5,17 @@
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
+#include <nlohmann/json.hpp>
 #include <utility>
 
 #include "cli/interrupt.h"
 #include "cli/profile_host.h"
 #include "cli/profile_report.h"
+#include "cli/profile_rows.h"
 #include "cli/profile_together.h"
 #include "cli/progress.h"
 #include "cli/verbs.h"
+#include "profile/json/rows.h"
 
 namespace outboard::cli {
 namespace {
@@ -27,6 +30,7 @@ struct ProfileArguments {
   std::vector<std::string> shapes;
   int threads = 0;
   bool together = false;
+  bool rows = false;
   MeasureOptions measure;
 };
 
@@ -171,6 +175,36 @@ Result<void> run_profile(const ProfileArguments& arguments) {
   return outcome;
 }
 
+// Time against rows, for plans that cut one inference.
+Result<void> run_rows(const ProfileArguments& arguments) {
+  if (arguments.models.size() != 1 || !arguments.server.empty())
+    return error(ErrorKind::kInvalid, "--rows measures one model on this machine; ({}) were given",
+                 arguments.models.size());
+  const Interrupt interrupt;
+  ProgressLine progress;
+  engine::OnnxRuntimeOptions options;
+  options.library = arguments.ort_library;
+  options.device = arguments.device;
+  OB_TRY(const auto engine, engine::load_onnxruntime(options));
+  OB_TRY(const split::Graph graph, open_graph({arguments.models[0], arguments.shapes, false}));
+  RowsOptions rows;
+  rows.threads = arguments.threads;
+  OB_TRY(auto node, measure_rows(*engine, graph, rows, interrupt.requested(),
+                                 [&](const std::string& what) { progress.show(what); }));
+  progress.wipe();
+  node.name = arguments.device_kind.empty() ? "this" : arguments.device_kind;
+  const std::string text = profile::as_json(node).dump(1) + "\n";
+  if (arguments.output.empty()) {
+    std::fwrite(text.data(), 1, text.size(), stdout);
+    return {};
+  }
+  std::ofstream file(arguments.output, std::ios::binary | std::ios::trunc);
+  file << text;
+  file.close();
+  if (!file) return error(ErrorKind::kInvalid, "the file ({}) cannot be written", arguments.output);
+  return {};
+}
+
 }  // namespace
 
 void add_profile(CLI::App& app, int& exit_code) {
@@ -214,8 +248,12 @@ void add_profile(CLI::App& app, int& exit_code) {
                    "The ONNX Runtime library to load, where it is not found by itself");
   verb->add_option("--output", arguments->output,
                    "Write the JSON to this file and a table to standard output");
+  verb->add_flag("--rows", arguments->rows,
+                 "Measure the time of every unit of one model against its rows, and the cost of a "
+                 "call, for `outboard split` (docs/split.md)");
   verb->callback([arguments, &exit_code] {
-    if (auto done = run_profile(*arguments); !done) exit_code = report(done.error());
+    auto done = arguments->rows ? run_rows(*arguments) : run_profile(*arguments);
+    if (!done) exit_code = report(done.error());
   });
 }
 

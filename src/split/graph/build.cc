@@ -449,8 +449,10 @@ void Builder::sort_into_units() {
     }
     ops[i].unit = unit;
   }
-  std::stable_sort(order.begin(), order.end(), [&](int a, int b) {
-    return ops[static_cast<std::size_t>(a)].unit < ops[static_cast<std::size_t>(b)].unit;
+  std::sort(order.begin(), order.end(), [&](int a, int b) {
+    const int ua = ops[static_cast<std::size_t>(a)].unit,
+              ub = ops[static_cast<std::size_t>(b)].unit;
+    return ua != ub ? ua < ub : a < b;
   });
   std::vector<int> place(ops.size());
   std::vector<Op> sorted;

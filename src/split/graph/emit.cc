@@ -268,4 +268,19 @@ std::string shape_probe(const Graph& graph) {
   return model.SerializeAsString();
 }
 
+std::string call_probe() {
+  onnx::ModelProto model;
+  model.set_ir_version(8);
+  model.add_opset_import()->set_version(13);
+  auto& graph = *model.mutable_graph();
+  graph.set_name("call");
+  auto& node = *graph.add_node();
+  node.set_op_type("Neg");
+  node.add_input("x");
+  node.add_output("y");
+  describe(*graph.add_input(), "x", onnx::TensorProto::FLOAT, {1});
+  describe(*graph.add_output(), "y", onnx::TensorProto::FLOAT, {1});
+  return model.SerializeAsString();
+}
+
 }  // namespace outboard::split

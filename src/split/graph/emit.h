@@ -51,4 +51,7 @@ Result<BandModel> emit_band(const Graph& graph, int first_unit, int end_unit,
 // as inputs: an engine that opens it says what shapes it infers, without ever seeing a weight.
 std::string shape_probe(const Graph& graph);
 
+// A model of one negation of one number: what a call of an engine costs.
+std::string call_probe();
+
 }  // namespace outboard::split

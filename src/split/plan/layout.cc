@@ -224,6 +224,10 @@ void LayoutBuilder::send_tensor(Context& c, int tensor) {
   const Tensor& t = graph_.tensors[at(tensor)];
   if (t.kind == TensorKind::kWhole && !t.host_owned) return;  // everyone makes it
   const int block = t.producer < 0 ? -1 : c.block_of_unit[at(graph_.ops[at(t.producer)].unit)];
+  if (block >= 0 && !t.is_output &&
+      (t.consumers.empty() ||
+       c.block_of_unit[at(graph_.ops[at(t.consumers.back())].unit)] == block))
+    return;  // stays in its block
   const bool via_host = block >= 0 && c.program.blocks[at(block)].via_host && !t.host_owned;
   const auto owned = [&](int i) {
     if (t.host_owned) return i == c.host ? Rows{0, t.rows} : Rows{};

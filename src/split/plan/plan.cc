@@ -79,8 +79,9 @@ std::vector<int> chain(const Cluster& cluster, int count) {
   std::vector<int> others;
   for (int i = 0; i < cluster.size(); ++i)
     if (i != cluster.host) others.push_back(i);
-  std::stable_sort(others.begin(), others.end(), [&](int a, int b) {
-    return cluster.node(a).flops_per_s > cluster.node(b).flops_per_s;
+  std::sort(others.begin(), others.end(), [&](int a, int b) {
+    const double fa = cluster.node(a).flops_per_s, fb = cluster.node(b).flops_per_s;
+    return fa != fb ? fa > fb : a < b;
   });
   others.resize(std::min(others.size(), static_cast<std::size_t>(std::max(0, count - 1))));
   std::vector<int> out = {cluster.host};

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <limits>
+#include <numeric>
 
 namespace outboard::split {
 namespace {
@@ -20,8 +21,8 @@ constexpr std::array<std::pair<Scheme, std::string_view>, 6> kNames = {{
 }};
 
 std::vector<int> every_unit(const Graph& graph) {
-  std::vector<int> starts;
-  for (int u = 0; u < static_cast<int>(graph.units.size()); ++u) starts.push_back(u);
+  std::vector<int> starts(graph.units.size());
+  std::iota(starts.begin(), starts.end(), 0);
   return starts;
 }
 
@@ -224,6 +225,7 @@ std::optional<Program> halp(const Graph& graph, const Cluster& cluster) {
 Program modnn(const Graph& graph, const Cluster& cluster) {
   const auto participants = chain(cluster, cluster.size());
   std::vector<double> shares;
+  shares.reserve(participants.size());
   for (int p : participants) shares.push_back(speed(graph, cluster.node(p)));
   const int head = head_unit(graph);
   Program program = make_program(graph, cluster, participants, shares, every_unit(graph), head);

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <tuple>
 
 namespace outboard::split {
 namespace {
@@ -16,10 +17,9 @@ constexpr double kEffort = 4.5e6;
 
 class Search {
  public:
-  Search(const Graph& graph, const Cluster& cluster, const PlanRequest& request, double effort)
+  Search(const Graph& graph, const Cluster& cluster, double effort)
       : graph_(graph),
         cluster_(cluster),
-        request_(request),
         builder_(graph, cluster),
         units_(static_cast<int>(graph.units.size())),
         head_(head_unit(graph)),
@@ -61,7 +61,6 @@ class Search {
 
   const Graph& graph_;
   const Cluster& cluster_;
-  const PlanRequest& request_;
   LayoutBuilder builder_;
   std::vector<Layout> layouts_;
   Plan one_;
@@ -239,6 +238,18 @@ struct Candidate {
   Schedule schedule;
   int late = 0;
   bool fits = true;
+  std::size_t order = 0;  // of two equal ones the first
+
+  std::tuple<bool, int, double, std::size_t> rank() const {
+    return {!fits, late, schedule.makespan_us, order};
+  }
+};
+
+// Where climbing may begin.
+struct Start {
+  double us = 0;
+  std::size_t order = 0;
+  Choice choice;
 };
 
 class Planner {
@@ -248,7 +259,7 @@ class Planner {
         cluster_(cluster),
         request_(request),
         builder_(graph, cluster),
-        search_(graph, cluster, request, 1) {}
+        search_(graph, cluster, 1) {}
 
   PlanResult run(const Choice* before, double effort);
 
@@ -258,12 +269,6 @@ class Planner {
     consider(name, {program}, std::vector<int>(at(request_.images), 0));
   }
   void hand_out(const Program* split);
-  bool better(const Candidate& a, const Candidate& b) const {
-    if (a.fits != b.fits) return a.fits;
-    if (a.late != b.late) return a.late < b.late;
-    return a.schedule.makespan_us < b.schedule.makespan_us * (1 - 1e-9);
-  }
-
   const Graph& graph_;
   const Cluster& cluster_;
   const PlanRequest& request_;
@@ -283,6 +288,7 @@ void Planner::consider(std::string name, std::vector<Program> programs, std::vec
   c.schedule = simulate(cluster_, c.plan, c.layouts);
   for (double end : c.schedule.image_end_us)
     if (request_.deadline_us > 0 && end > request_.deadline_us) ++c.late;
+  c.order = candidates_.size();
   candidates_.push_back(std::move(c));
 }
 
@@ -340,21 +346,20 @@ PlanResult Planner::run(const Choice* before, double effort) {
       for (int n = 0; n < cluster_.size(); ++n)
         if (n != cluster_.host)
           consider_all("whole image on " + cluster_.node(n).name, single(graph_, cluster_, n));
-      std::vector<std::pair<double, Choice>> starts;
+      std::vector<Start> starts;
       for (int nodes = 2; nodes <= cluster_.size(); ++nodes) {
-        double best_of_count = kInfinity;
         for (const Choice& c : search_.variants(nodes)) {
           const double us = search_.cost(c);
-          best_of_count = std::min(best_of_count, us);
-          if (std::isfinite(us)) starts.emplace_back(us, c);
+          if (std::isfinite(us)) starts.push_back({us, starts.size(), c});
         }
       }
-      std::stable_sort(starts.begin(), starts.end(),
-                       [](const auto& a, const auto& b) { return a.first < b.first; });
-      // The two best of different kinds, then the better of them to the end.
+      std::sort(starts.begin(), starts.end(), [](const Start& a, const Start& b) {
+        return std::tie(a.us, a.order) < std::tie(b.us, b.order);
+      });
+      // The three best, each for a while; then the best of what came of them, to the end.
       const std::size_t tries = std::min<std::size_t>(starts.size(), 3);
       for (std::size_t i = 0; i < tries; ++i) {
-        auto [us, c] = starts[i];
+        auto [us, order, c] = std::move(starts[i]);
         search_.set_left(effort / 5);
         search_.climb(c, us);
         if (us < best_us) {
@@ -373,8 +378,8 @@ PlanResult Planner::run(const Choice* before, double effort) {
     if (request_.images > 1) hand_out(&split);
     result.choice = best;
   }
-  std::stable_sort(candidates_.begin(), candidates_.end(),
-                   [&](const Candidate& a, const Candidate& b) { return better(a, b); });
+  std::sort(candidates_.begin(), candidates_.end(),
+            [](const Candidate& a, const Candidate& b) { return a.rank() < b.rank(); });
   for (const auto& c : candidates_)
     result.alternatives.push_back(
         {c.name, c.schedule.makespan_us, c.fits ? "" : "a node is too small for it"});
@@ -433,7 +438,7 @@ PlanResult replan(const Graph& graph, const Cluster& cluster, const PlanResult& 
                   const PlanRequest& request) {
   const bool known = !before.choice.participants.empty();
   return Planner(graph, cluster, request)
-      .run(known ? &before.choice : nullptr, known ? 0.03 * request.effort : request.effort);
+      .run(known ? &before.choice : nullptr, known ? 0.015 * request.effort : request.effort);
 }
 
 PlanResult plan_baseline(Scheme scheme, const Graph& graph, const Cluster& cluster, int images) {

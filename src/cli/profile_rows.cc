@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/profile_rows.h"
+
+#include <time.h>
+
+#include <algorithm>
+#include <limits>
+#include <set>
+
+#include "cli/profile_inputs.h"
+#include "split/graph/emit.h"
+
+namespace outboard::cli {
+namespace {
+
+std::size_t at(int i) { return static_cast<std::size_t>(i); }
+
+// Few and telling: single rows, where calls are dear, and the shares of two to eight nodes.
+std::set<int> row_points(int rows) {
+  std::set<int> points = {rows};
+  for (int n : {1, 2, 4}) points.insert(std::min(n, rows));
+  for (int share : {8, 4, 3, 2}) points.insert(std::max(1, rows / share));
+  return points;
+}
+
+// With one thread the processor time of the calling thread, in which the session then computes: a
+// busy machine's pauses do not count. Else the time on the clock.
+double now_us(int threads) {
+  timespec t{};
+  ::clock_gettime(threads == 1 ? CLOCK_THREAD_CPUTIME_ID : CLOCK_MONOTONIC, &t);
+  return static_cast<double>(t.tv_sec) * 1e6 + static_cast<double>(t.tv_nsec) / 1e3;
+}
+
+// The least time of a Run, of `seconds` of them and at least three: what the computation takes when
+// nothing else does.
+Result<double> least_us(engine::Session& session, const RowsOptions& options) {
+  OB_TRY(const auto tensors, make_inputs(session.info().inputs, {}, 1));
+  std::vector<engine::InputView> inputs;
+  for (const auto& t : tensors) inputs.push_back({t.type, t.dims, t.data, {}});
+  std::vector<engine::OutputWanted> outputs;
+  for (std::uint32_t i = 0; i < session.info().outputs.size(); ++i) outputs.push_back({i, nullptr});
+  double least = std::numeric_limits<double>::infinity(), spent_s = 0;
+  for (int run = 0; run < 4 || (spent_s < options.seconds_per_point && run < 1000); ++run) {
+    const double begin = now_us(options.threads);
+    OB_TRY(const auto result, session.run(inputs, outputs));
+    const double us = now_us(options.threads) - begin;
+    spent_s += us / 1e6;
+    if (run > 0) least = std::min(least, us);  // the first one warms up
+  }
+  return least;
+}
+
+// What leaves the unit, for `rows` rows from the middle of its main output.
+std::vector<split::TensorRows> wanted_of(const split::Graph& graph, const split::Unit& unit,
+                                         int rows, std::vector<split::SlotRows>& slots) {
+  const int all = graph.main_output(unit).rows, lo = (all - rows) / 2;
+  const auto scaled = [&](int height) {
+    const int a = static_cast<int>(std::int64_t{lo} * height / all);
+    return split::Rows{a,
+                       std::max(a + 1, static_cast<int>(std::int64_t{lo + rows} * height / all))};
+  };
+  for (const auto& op : graph.ops)
+    if (op.kind == split::OpKind::kPartial)
+      slots.push_back({op.outputs[0], {scaled(graph.tensors[at(op.inputs[0].tensor)].rows)}});
+  std::vector<split::TensorRows> wanted;
+  for (int i = unit.first_op; i < unit.end_op; ++i)
+    for (int t : graph.ops[at(i)].outputs) {
+      const auto& tensor = graph.tensors[at(t)];
+      if (!tensor.is_output && (tensor.consumers.empty() || tensor.consumers.back() < unit.end_op))
+        continue;
+      const bool divided = tensor.kind == split::TensorKind::kRows && !tensor.host_owned;
+      wanted.push_back(
+          {t, divided ? scaled(tensor.rows) : split::Rows{0, tensor.host_owned ? tensor.rows : 1}});
+    }
+  return wanted;
+}
+
+Result<double> time_band(engine::Engine& engine, const split::Graph& graph, int unit, int rows,
+                         const RowsOptions& options) {
+  std::vector<split::SlotRows> slots;
+  const auto wanted = wanted_of(graph, graph.units[at(unit)], rows, slots);
+  if (wanted.empty()) return 0.0;
+  OB_TRY(const auto model, split::emit_band(graph, unit, unit + 1, wanted, slots));
+  engine::OpenOptions open;
+  open.intra_op_threads = options.threads;
+  OB_TRY(const auto session, engine.open_bytes(std::as_bytes(std::span(model.bytes)), open));
+  return least_us(*session, options);
+}
+
+}  // namespace
+
+Result<profile::NodeRows> measure_rows(engine::Engine& engine, const split::Graph& graph,
+                                       const RowsOptions& options, const std::atomic<bool>& stop,
+                                       const std::function<void(const std::string&)>& progress) {
+  profile::NodeRows node;
+  const std::string nothing = split::call_probe();
+  engine::OpenOptions open;
+  open.intra_op_threads = options.threads;
+  OB_TRY(const auto probe, engine.open_bytes(std::as_bytes(std::span(nothing)), open));
+  OB_TRY(node.call_us, least_us(*probe, options));
+  double whole_us = 0;
+  for (int u = 0; u < static_cast<int>(graph.units.size()); ++u) {
+    const auto& unit = graph.units[at(u)];
+    profile::RowCurve curve;
+    for (int rows : row_points(graph.main_output(unit).rows)) {
+      if (stop) return error(ErrorKind::kCancelled, "interrupted while measuring unit ({})", u);
+      progress(
+          fmt::format("unit {} of {} ({}), {} rows", u + 1, graph.units.size(), unit.name, rows));
+      auto us = time_band(engine, graph, u, rows, options);
+      if (!us)
+        return tl::make_unexpected(
+            std::move(us).error().while_doing("measuring unit " + unit.name));
+      curve.rows.push_back(rows);
+      curve.time_us.push_back(*us);
+    }
+    curve = profile::without_call(std::move(curve), node.call_us);
+    whole_us += curve.time_us.back();
+    // Two units may share a name (the halves of a divided reduction): the heavier one keeps it.
+    auto& kept = node.units[unit.name];
+    if (kept.rows.empty() || kept.time_us.back() < curve.time_us.back()) kept = std::move(curve);
+  }
+  node.flops_per_s = std::max(1.0, graph.flops() / std::max(1.0, whole_us) * 1e6);
+  return node;
+}
+
+}  // namespace outboard::cli

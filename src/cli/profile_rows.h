@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+// `outboard profile --rows`: time of every unit of a model against the rows that it computes, and
+// what a call of the engine costs. The result goes into a cluster file ("profile": FILE,
+// docs/split.md).
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <string>
+
+#include "cli/split_model.h"
+#include "engine/engine.h"
+#include "profile/rows.h"
+
+namespace outboard::cli {
+
+struct RowsOptions {
+  double seconds_per_point = 0.05;  // how long one number of rows of one unit is repeated
+  int threads = 1;                  // of a session
+};
+
+// `progress` is told what is being measured. Ends with kCancelled when `stop` is set.
+// Units that cannot be divided are measured whole; an engine error names the unit.
+Result<profile::NodeRows> measure_rows(engine::Engine& engine, const split::Graph& graph,
+                                       const RowsOptions& options, const std::atomic<bool>& stop,
+                                       const std::function<void(const std::string&)>& progress);
+
+}  // namespace outboard::cli
