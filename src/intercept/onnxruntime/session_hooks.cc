@@ -2,7 +2,6 @@
 #include "intercept/onnxruntime/session_hooks.h"
 
 #include <memory>
-#include <optional>
 #include <string>
 #include <thread>
 #include <utility>
@@ -52,25 +51,23 @@ OrtStatus* stay_here(const Prepared& prepared, const OpenOriginal& original, Ort
   return status;
 }
 
-// Ends by itself: removes the token from the registry.
+// Lets RunOptionsSetTerminate() end a Run, until the end of the scope.
 class CancelScope {
  public:
-  explicit CancelScope(const OrtRunOptions* options) {
-    if (options == nullptr) return;
-    token_.emplace();
-    registry_ = &Process::current().cancels();
-    registry_->add(options, &*token_);
+  explicit CancelScope(const OrtRunOptions* options)
+      : registry_(options == nullptr ? nullptr : &Process::current().cancels()) {
+    if (registry_ != nullptr) registry_->add(options, &token_);
   }
   ~CancelScope() {
-    if (registry_ != nullptr) registry_->remove(&*token_);
+    if (registry_ != nullptr) registry_->remove(&token_);
   }
   CancelScope(const CancelScope&) = delete;
   CancelScope& operator=(const CancelScope&) = delete;
-  wire::CancelToken* token() { return token_ ? &*token_ : nullptr; }
+  wire::CancelToken* token() { return registry_ == nullptr ? nullptr : &token_; }
 
  private:
-  std::optional<wire::CancelToken> token_;
-  CancelRegistry* registry_ = nullptr;
+  wire::CancelToken token_;
+  CancelRegistry* const registry_;
 };
 
 // Runs `call` with a frame around it, and gives the kernel's own error back in place of the
@@ -185,6 +182,7 @@ OrtStatus* run_session_with_binding(Runtime& runtime, OrtSession* session,
   for (std::size_t i = 0, at = 0; i < count; at += lengths[i++]) {
     names.emplace_back(buffer + at, lengths[i]);
   }
+  pointers.reserve(names.size());
   for (const std::string& name : names) pointers.push_back(name.c_str());
   if (buffer != nullptr) allocator->Free(allocator, buffer);
   if (lengths != nullptr) allocator->Free(allocator, lengths);
