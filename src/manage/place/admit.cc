@@ -185,7 +185,7 @@ void Placer::describe(Decision& decision, AppId app) {
     for (std::size_t i = 0; i < std::min<std::size_t>(1, decision.obstacles.size()); ++i) {
       Obstacle& o = decision.obstacles[i];
       if (o.breach != Breach::kLatency || o.term_ms != 0) continue;
-      const DeviceId d = *fleet_.find_device(o.device);
+      const DeviceId d = fleet_.device_named(o.device);
       const Fit found = fit(app, 1, d);
       ++decision.judged;
       if (!found.finding.holds()) o = obstacle_of(found, app, d);
@@ -200,8 +200,8 @@ void Placer::describe(Decision& decision, AppId app) {
     touched.push_back(p.device);
   }
   for (const Move& m : decision.moves) {
-    touched.push_back(*fleet_.find_device(m.to));
-    touched.push_back(*fleet_.find_device(m.from));
+    touched.push_back(fleet_.device_named(m.to));
+    touched.push_back(fleet_.device_named(m.from));
   }
   std::sort(touched.begin(), touched.end());
   touched.erase(std::unique(touched.begin(), touched.end()), touched.end());

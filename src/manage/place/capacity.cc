@@ -21,6 +21,7 @@ int count_more(Fleet fleet, Judge& judge, const profile::Application& like,
     copy.name = fmt::format("{}+{:04}", like.name, n + 1);
     copy.pinned.clear();
     const auto id = fleet.add(std::move(copy));
+    if (!id) return n;  // a name that is taken: an application is called like a copy of another
     const Decision decision = placer.admit(*id);
     if (decision.placed) continue;
     if (reason && !decision.obstacles.empty()) *reason = decision.obstacles.front();

@@ -59,9 +59,8 @@ std::vector<double> arrivals_of(const profile::Application& app, const DayOption
     extra.rate_per_s = app.rate_per_s * (b.factor - 1);
     const auto more =
         stream_arrivals(extra, 1, b.from_s, std::min(b.to_s, options.length_s), seed + i + 1);
-    const auto middle = static_cast<std::ptrdiff_t>(times.size());
     times.insert(times.end(), more.begin(), more.end());
-    std::inplace_merge(times.begin(), times.begin() + middle, times.end());
+    std::sort(times.begin(), times.end());
   }
   return times;
 }
@@ -160,7 +159,7 @@ class Simulation {
     System system = system_of(load);
     std::vector<AppId> apps;
     for (Stream& s : system.streams) {
-      const AppId app = *fleet_.find(s.name);
+      const AppId app = fleet_.named(s.name);
       apps.push_back(app);
       s.arrivals_s = found->second.at(app);
       s.burstiness = {};

@@ -154,7 +154,7 @@ Advice advise(Placer& placer, AppId app, const Decision& refusal, std::size_t ne
   for (const Obstacle& o : refusal.obstacles) {
     if (o.breach != Breach::kLatency && o.breach != Breach::kUtilisation) continue;
     if (looked++ == nearest) break;
-    const DeviceId d = *fleet.find_device(o.device);
+    const DeviceId d = fleet.device_named(o.device);
     Variant variant(placer, app, d);
     const double factor = highest_factor(variant);
     const double rate = fleet.application(app).rate_per_s * factor;

@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include "base/check.h"
+
 namespace outboard::manage {
 
 using profile::Discipline;
@@ -58,6 +60,18 @@ std::optional<DeviceId> Fleet::find_device(std::string_view name) const {
                                   [&](const DeviceState& d) { return d.device.name == name; });
   if (found == devices_.end()) return std::nullopt;
   return static_cast<DeviceId>(found - devices_.begin());
+}
+
+DeviceId Fleet::device_named(std::string_view name) const {
+  const auto id = find_device(name);
+  OB_CHECK(id.has_value());
+  return id.value_or(0);
+}
+
+AppId Fleet::named(std::string_view name) const {
+  const auto id = find(name);
+  OB_CHECK(id.has_value());
+  return id.value_or(0);
 }
 
 void Fleet::set_lost(DeviceId id, bool lost) {
@@ -147,6 +161,7 @@ std::optional<AppId> Fleet::find(std::string_view name) const {
 
 std::vector<AppId> Fleet::applications() const {
   std::vector<AppId> ids;
+  ids.reserve(names_.size());
   for (const auto& [name, id] : names_) ids.push_back(id);
   return ids;
 }

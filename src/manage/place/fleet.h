@@ -41,6 +41,7 @@ class Fleet {
   int devices() const { return static_cast<int>(devices_.size()); }
   const profile::Device& device(DeviceId id) const { return devices_[index(id)].device; }
   std::optional<DeviceId> find_device(std::string_view name) const;
+  DeviceId device_named(std::string_view name) const;  // REQUIRES: there is one
   // A lost device has no parts and takes none.
   bool lost(DeviceId id) const { return devices_[index(id)].lost; }
   void set_lost(DeviceId id, bool lost);
@@ -54,6 +55,7 @@ class Fleet {
   Result<AppId> add(profile::Application application);
   void remove(AppId id);  // takes it off its devices, too
   std::optional<AppId> find(std::string_view name) const;
+  AppId named(std::string_view name) const;  // REQUIRES: there is one
   // Ascending by name.
   std::vector<AppId> applications() const;
   const profile::Application& application(AppId id) const { return *apps_[index(id)].application; }

@@ -2,6 +2,7 @@
 #include "manage/place/judge.h"
 
 #include <algorithm>
+#include <cstdint>
 #include <numeric>
 #include <tuple>
 
@@ -37,7 +38,7 @@ std::string key_of(const LoadPart& part) {
   append(key, app.priority);
   if (!app.arrivals_s.empty()) {
     key += app.name;
-    append(key, &app);
+    append(key, reinterpret_cast<std::uintptr_t>(&app));
     append(key, part.share);
     append(key, app.arrivals_s.size());
     append(key, app.arrivals_s.front());
@@ -47,7 +48,7 @@ std::string key_of(const LoadPart& part) {
     append(key, app.burstiness.gap_scv);
     for (const auto& point : app.burstiness.idc) append(key, point);
   }
-  append(key, part.profile);
+  append(key, reinterpret_cast<std::uintptr_t>(part.profile));
   return key;
 }
 

@@ -91,7 +91,7 @@ bool Placer::place_moving(AppId app, Decision& decision) {
   for (const Obstacle& o : decision.obstacles) {
     const bool room = o.breach == Breach::kLatency || o.breach == Breach::kMemory ||
                       o.breach == Breach::kUtilisation || o.breach == Breach::kReserve;
-    if (room && devices.size() < kDevicesTried) devices.push_back(*fleet_.find_device(o.device));
+    if (room && devices.size() < kDevicesTried) devices.push_back(fleet_.device_named(o.device));
   }
   std::size_t budget = kChecksOfMoves;
   auto movable = [&](DeviceId d) {

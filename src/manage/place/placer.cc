@@ -225,8 +225,10 @@ std::vector<Slack> Placer::slacks(DeviceId device) {
 
 std::size_t Placer::memory_bytes() const {
   std::size_t bytes = sizeof(*this);
-  for (const auto& plan : plans_) bytes += sizeof(plan) + plan.capacity() * sizeof(Backup);
-  for (const auto& list : refused_) bytes += sizeof(list) + list.capacity() * sizeof(Refused);
+  for (const auto& plan : plans_)
+    bytes += sizeof(std::vector<Backup>) + plan.capacity() * sizeof(Backup);
+  for (const auto& list : refused_)
+    bytes += sizeof(std::vector<Refused>) + list.capacity() * sizeof(Refused);
   return bytes;
 }
 

@@ -2,6 +2,7 @@
 #include "manage/place/queue_judge.h"
 
 #include <algorithm>
+#include <cstdint>
 
 namespace outboard::manage {
 namespace {
@@ -64,6 +65,7 @@ bool simulated(const Load& load) {
 
 System system_of(const Load& load) {
   System system = empty_system(*load.device);
+  system.streams.reserve(load.parts.size());
   for (const LoadPart& part : load.parts) {
     system.streams.push_back(stream_of(part, outside_of(*part.profile, *load.device)));
   }
@@ -74,7 +76,8 @@ QueueJudge::QueueJudge(std::size_t requests) { options_.requests = requests; }
 
 const profile::Distribution& QueueJudge::outside_of(const LoadPart& part,
                                                     const profile::Device& device) {
-  std::string key(reinterpret_cast<const char*>(&part.profile), sizeof(part.profile));
+  const auto address = reinterpret_cast<std::uintptr_t>(part.profile);
+  std::string key(reinterpret_cast<const char*>(&address), sizeof(address));
   for (const auto& atom : device.network.atoms()) {
     key.append(reinterpret_cast<const char*>(&atom), sizeof(atom));
   }
@@ -97,6 +100,7 @@ System QueueJudge::system_of(const Load& load) {
 Result<Verdict> QueueJudge::judge(const Load& load) {
   OB_TRY(const Answer answer, predictor_.predict(system_of(load), options_));
   Verdict verdict;
+  verdict.parts.reserve(answer.streams.size());
   for (const StreamAnswer& a : answer.streams) {
     verdict.parts.push_back({a.mean_us,
                              a.percentile_us,
@@ -112,6 +116,7 @@ Result<std::vector<Range>> QueueJudge::screen(const Load& load) {
   const System system = system_of(load);
   OB_TRY(const Bounds bounds, predictor_.bounds(system));
   std::vector<Range> ranges;
+  ranges.reserve(bounds.streams.size());
   for (const Bounds::Of& b : bounds.streams) ranges.push_back({b.lower_us, b.lower_us, b.upper_us});
   const bool shared = load.device->discipline == profile::Discipline::kTimeShared;
   if (bursty(load) || system.servers != 1 || (simulated(load) && !shared)) return ranges;
