@@ -36,8 +36,10 @@ double now_us(int threads) {
 Result<double> least_us(engine::Session& session, const RowsOptions& options) {
   OB_TRY(const auto tensors, make_inputs(session.info().inputs, {}, 1));
   std::vector<engine::InputView> inputs;
+  inputs.reserve(tensors.size());
   for (const auto& t : tensors) inputs.push_back({t.type, t.dims, t.data, {}});
   std::vector<engine::OutputWanted> outputs;
+  outputs.reserve(session.info().outputs.size());
   for (std::uint32_t i = 0; i < session.info().outputs.size(); ++i) outputs.push_back({i, nullptr});
   double least = std::numeric_limits<double>::infinity(), spent_s = 0;
   for (int run = 0; run < 4 || (spent_s < options.seconds_per_point && run < 1000); ++run) {

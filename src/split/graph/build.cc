@@ -90,7 +90,8 @@ int input_axis(const Shape& shape) {
 void Builder::set_rows(Tensor& t, int axis, int outer, int extent) const {
   const std::int64_t bytes =
       std::max<std::int64_t>(0, element_count(t.shape)) * element_size_bytes(t.element_type);
-  const std::int64_t n = axis < 0 ? 1 : t.shape[static_cast<std::size_t>(axis)] / (outer * extent);
+  const std::int64_t n =
+      axis < 0 ? 1 : t.shape[static_cast<std::size_t>(axis)] / (std::int64_t{outer} * extent);
   t.kind = axis < 0 || n < 2 ? TensorKind::kWhole : TensorKind::kRows;
   const bool rows = t.kind == TensorKind::kRows;
   t.axis = rows ? axis : -1;
@@ -203,7 +204,7 @@ bool Builder::fold_node(const onnx::NodeProto& node) {
       }
       in.push_back(it == constants_.end() ? nullptr : &it->second);
     }
-    if (!in.empty()) value = fold(node, in, graph_.opset);
+    if (!in.empty()) value = fold(node, in);
   }
   if (!value) return false;
   constants_[node.output(0)] = std::move(*value);

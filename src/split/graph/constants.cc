@@ -270,7 +270,7 @@ TensorProto to_proto(const ConstValue& value, const std::string& name) {
 }
 
 std::optional<ConstValue> fold(const onnx::NodeProto& node,
-                               const std::vector<const ConstValue*>& in, std::int64_t opset) {
+                               const std::vector<const ConstValue*>& in) {
   const std::string& op = node.op_type();
   const auto have = [&](std::size_t i) { return i < in.size() && in[i] != nullptr; };
   if (op == "Concat") return concat(in);

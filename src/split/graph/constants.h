@@ -42,6 +42,6 @@ std::int64_t element_count(const std::vector<std::int64_t>& dims);
 // The outputs of a node all of whose inputs are known (null: an absent optional input), when the
 // operator is one of those that compute shapes; nothing otherwise.
 std::optional<ConstValue> fold(const onnx::NodeProto& node,
-                               const std::vector<const ConstValue*>& inputs, std::int64_t opset);
+                               const std::vector<const ConstValue*>& inputs);
 
 }  // namespace outboard::split
