@@ -115,8 +115,7 @@ std::string slack_sentence(const Slack& s) {
                      s.slack_ms < 0 ? "over" : "below", s.limit_ms);
 }
 
-std::string advice_sentences(const Decision& d) {
-  const Advice& a = *d.advice;
+std::string advice_sentences(const Advice& a) {
   std::string text;
   if (a.highest_rate_per_s > 0) {
     text += fmt::format("\n{:.3g} requests/s would fit, on {}.", a.highest_rate_per_s,
@@ -268,7 +267,7 @@ std::string sentences(const Decision& d) {
   }
   if (d.obstacles.size() > 3) text += fmt::format("; and so on, {} devices", d.obstacles.size());
   text += ".";
-  if (d.advice) text += advice_sentences(d);
+  if (d.advice) text += advice_sentences(*d.advice);
   return text;
 }
 
