@@ -87,7 +87,7 @@ Result<std::string> server_list(const RunArguments& arguments) {
 // The report's absolute path, emptied; "" when none is asked for.
 Result<std::string> fresh_report(const std::string& path, std::string_view head) {
   if (path.empty()) return std::string();
-  const std::string absolute = fs::absolute(path).string();
+  std::string absolute = fs::absolute(path).string();
   OB_CHECK_OK(create_array_document(absolute, head));
   return absolute;
 }
