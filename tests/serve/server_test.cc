@@ -23,7 +23,8 @@ std::vector<float> floats_of(const std::string& reply) {
   std::uint32_t record_bytes = 0;
   std::memcpy(&record_bytes, reply.data(), sizeof record_bytes);
   std::vector<float> values((reply.size() - record_bytes) / sizeof(float));
-  std::memcpy(values.data(), reply.data() + record_bytes, values.size() * sizeof(float));
+  if (!values.empty())
+    std::memcpy(values.data(), reply.data() + record_bytes, values.size() * sizeof(float));
   return values;
 }
 
