@@ -35,14 +35,29 @@ void add(const profile::Distribution& times, double shift_us, double weight, dou
   }
 }
 
-// eta > 0 with lambda (E e^(eta X) - 1) = eta, near enough to choose a step.
+double exponential_moment(const profile::Distribution& times, double eta) {
+  double sum = 0;
+  for (const profile::Atom& a : times.atoms()) sum += a.probability * std::exp(eta * a.time_us);
+  return sum;
+}
+
+// eta > 0 with lambda (E e^(eta X) - 1) = eta, near enough to choose a step. A few atoms will do,
+// the largest among them.
 double decay(std::span<const SwapModel> models, double rate, double rho, double second) {
+  constexpr std::size_t kAtoms = 8;
+  std::vector<profile::Distribution> service, swap;
+  service.reserve(models.size());
+  swap.reserve(models.size());
+  for (const SwapModel& m : models) {
+    service.push_back(m.service.compressed(kAtoms));
+    swap.push_back(m.swap.compressed(kAtoms));
+  }
   auto excess = [&](double eta) {
     double sum = -(rate + eta);
-    for (const SwapModel& m : models) {
-      const double p = m.rate_per_us / rate;
-      sum += m.rate_per_us * std::exp(eta * m.service.mean_us()) *
-             (p + (1 - p) * std::exp(eta * m.swap.mean_us()));
+    for (std::size_t j = 0; j < models.size(); ++j) {
+      const double p = models[j].rate_per_us / rate;
+      sum += models[j].rate_per_us * exponential_moment(service[j], eta) *
+             (p + (1 - p) * exponential_moment(swap[j], eta));
     }
     return sum;
   };
