@@ -6,7 +6,7 @@
 
 namespace outboard::cli {
 
-void add_version(CLI::App& app, int& exit_code) {
+void add_version(CLI::App& app, int& /*exit_code*/) {
   app.add_subcommand("version", "Print the version")->callback([] {
     std::puts("outboard " OUTBOARD_VERSION);
   });

@@ -75,11 +75,12 @@ GetApiBase real_entry_point(const void* caller) {
       },
       &paths);
   // Those that are called like the library first.
-  std::stable_partition(paths.begin(), paths.end(), [](const std::string& path) {
-    return path.find("onnxruntime") != std::string::npos;
-  });
-  for (auto path = paths.begin(); found == nullptr && path != paths.end(); ++path) {
-    found = entry_point_of(path->c_str());
+  for (const bool likely : {true, false}) {
+    for (auto path = paths.begin(); found == nullptr && path != paths.end(); ++path) {
+      if ((path->find("onnxruntime") != std::string::npos) == likely) {
+        found = entry_point_of(path->c_str());
+      }
+    }
   }
   return reinterpret_cast<GetApiBase>(found);
 }

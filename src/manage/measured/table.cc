@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <cstring>
 #include <filesystem>
 #include <memory>
 
@@ -44,7 +45,7 @@ Result<Table> Table::read(const std::string& path) {
   std::size_t total = 0;
   for (std::size_t line = 1; gzgets(file.get(), buffer.data(), static_cast<int>(kMaxLine));
        ++line) {
-    std::string_view text(buffer.data());
+    std::string_view text(buffer.data(), std::strlen(buffer.data()));
     total += text.size();
     if (text.size() + 1 >= kMaxLine || total > kMaxText) {
       return error(ErrorKind::kInvalid, "{}:{}: the line or the file is too long for a table", path,
