@@ -6,7 +6,6 @@
 #include <link.h>
 #include <onnxruntime_c_api.h>
 
-#include <algorithm>
 #include <string>
 #include <vector>
 
