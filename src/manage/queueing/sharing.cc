@@ -128,6 +128,7 @@ Result<std::vector<SharedResponse>> time_shared_screen(const System& system) {
     of_model.emplace(model, SharedResponse({fitted(1, q.service.mean_us(), mean, square)}));
   }
   std::vector<SharedResponse> responses;
+  responses.reserve(system.streams.size());
   for (const Stream& s : system.streams) responses.push_back(of_model.at(s.model));
   return responses;
 }

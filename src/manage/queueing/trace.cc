@@ -34,6 +34,7 @@ System faster(const System& system) {
 Result<std::vector<double>> percentiles(const System& system, std::uint64_t seed) {
   OB_TRY(const Simulated run, simulate(system, {.seed = seed}));
   std::vector<double> values;
+  values.reserve(run.streams.size());
   for (std::size_t i = 0; i < run.streams.size(); ++i) {
     values.push_back(run.streams[i].quantile(system.streams[i].limit.percentile / 100).value);
   }
@@ -48,6 +49,7 @@ std::vector<double> borders(const System& system) {
   }
   std::sort(all.begin(), all.end());
   std::vector<double> result;
+  result.reserve(kParts + 1);
   for (std::size_t i = 0; i < kParts; ++i) result.push_back(all[i * all.size() / kParts]);
   result.push_back(std::nextafter(all.back(), HUGE_VAL));
   return result;
