@@ -94,7 +94,7 @@ void Emitter::add_plain(const Op& op, Rows out) {
 // An input for some output rows: a tensor that every node has whole is sliced where it has a row
 // for each of the output's.
 std::string Emitter::aligned(const Op& op, const Input& in, Rows out) {
-  const std::string name = value(in.tensor, op_needs(op, in, out));
+  std::string name = value(in.tensor, op_needs(op, in, out));
   const Tensor& t = tensor(in.tensor);
   if (op.kind != OpKind::kRows || t.kind != TensorKind::kWhole ||
       !pointwise_rules().contains(op.type))
