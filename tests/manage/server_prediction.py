@@ -129,7 +129,7 @@ def sampling_interval(values, what, parts=20):
 def experiment(outboard, load, folder, rho, seconds, profile_seconds, seed=1):
     """Profiles two models on a server, predicts, loads it; everything that can be compared, and the two commands."""
     folder = pathlib.Path(folder)
-    models = [make_model(folder / "small.onnx", 2), make_model(folder / "large.onnx", 8)]
+    models = [make_model(folder / "small.onnx", 5), make_model(folder / "large.onnx", 15)]
     with Server(outboard, folder) as server:
         profile_path = folder / "profile.json"
         command(outboard, "profile", "--server", server.address, "--together", "--seconds", profile_seconds,
