@@ -21,7 +21,9 @@ def profile(*arguments, **options):
                           check=False, **options)
 
 
-class Profile(unittest.TestCase):
+class WithModels(unittest.TestCase):
+    """A folder with two models, for the life of the class."""
+
     @classmethod
     def setUpClass(cls):
         cls.folder = tempfile.TemporaryDirectory()
@@ -30,6 +32,8 @@ class Profile(unittest.TestCase):
         make_models.make("tiny", cls.path)
         make_models.make("mobilenet-v2", cls.path)
 
+
+class Profile(WithModels):
     def test_two_models_here(self):
         got = profile(self.path / "tiny.onnx", self.path / "mobilenet-v2.onnx", "--runs", 20, "--seconds", 2,
                       "--threads", 1)
@@ -103,16 +107,12 @@ class Profile(unittest.TestCase):
         self.assertEqual(2, profile(tiny, "--server", "a:1", "--device", "cpu").returncode)
 
 
-class ProfileServer(unittest.TestCase):
+class ProfileServer(WithModels):
     """The same against a real server."""
 
     @classmethod
     def setUpClass(cls):
-        cls.folder = tempfile.TemporaryDirectory()
-        cls.addClassCleanup(cls.folder.cleanup)
-        cls.path = pathlib.Path(cls.folder.name)
-        make_models.make("tiny", cls.path)
-        make_models.make("mobilenet-v2", cls.path)
+        super().setUpClass()
         ready = cls.path / "ready"
         log = open(cls.path / "server.log", "wb")
         cls.addClassCleanup(log.close)
