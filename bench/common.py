@@ -185,6 +185,12 @@ class Server:
         self._arguments, self._listen = arguments, listen
 
     def __enter__(self):
+        return self.start()
+
+    def __exit__(self, *_):
+        self.stop()
+
+    def start(self):
         ready = self._folder / "ready"
         ready.unlink(missing_ok=True)
         self._log = open(self._folder / "server.log", "wb")
@@ -194,13 +200,13 @@ class Server:
         limit = time.monotonic() + 30
         while not (ready.exists() and ready.read_text().endswith("\n")):
             if self.process.poll() is not None or time.monotonic() > limit:
-                self.__exit__()
+                self.stop()
                 raise Missing(f"outboard serve did not start: {(self._folder / 'server.log').read_text()[-500:]}")
             time.sleep(0.02)
         self.address = ready.read_text().split()[0]
         return self
 
-    def __exit__(self, *_):
+    def stop(self):
         if self.process.poll() is None:
             self.process.terminate()
             try:

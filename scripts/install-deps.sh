@@ -28,7 +28,7 @@ for tool in node npm; do
   command -v "$tool" >/dev/null || missing+=("$([ "$tool" = node ] && echo nodejs || echo npm)")
 done
 stamp=$deps/requirements.stamp
-want=$(cat scripts/requirements.txt scripts/ort-headers.sh scripts/get-picture.sh tests/clients/package.json 2>/dev/null | sha256sum)
+want=$(cat scripts/requirements.txt scripts/ort-headers.sh scripts/debian-unpack.sh scripts/get-picture.sh tests/clients/package.json 2>/dev/null | sha256sum)
 
 if [ "${1:-}" = --check ]; then
   [ ${#missing[@]} -eq 0 ] || { echo "missing Debian packages: ${missing[*]}" >&2; exit 1; }

@@ -2,12 +2,10 @@
 """Ordinary programs, run plainly and under `outboard run`, must print the same; and the report must prove that their
 Runs really went to the server.
 
-    interposer_test.py BUILD_FOLDER DEPS_FOLDER [unittest arguments]
+    interposer_test.py [unittest arguments]
 """
-import atexit
 import contextlib
 import json
-import os
 import pathlib
 import re
 import shutil
@@ -15,88 +13,18 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 import unittest
 
-BUILD, DEPS = (pathlib.Path(p).absolute() for p in sys.argv[1:3])
 SOURCE = pathlib.Path(__file__).resolve().parent
-OUTBOARD = str(BUILD / "outboard")
+sys.path.insert(0, str(SOURCE.parent))
+from harness import (BUILD, DEPS, ENVIRONMENT, ORT, OUTBOARD, PYTHON, TIMEOUT_S, Compared, Outboard, Server,  # noqa: E402
+                     check_output, run, wait_for, work)
+
 LIBRARY = BUILD / "liboutboard_onnxruntime.so"
-PYTHON = str(DEPS / "venv/bin/python")
-ORT = str(next((DEPS / "venv/lib").glob("python3*/site-packages/onnxruntime/capi/libonnxruntime.so.*")))
 LINKED, DLOPENED = str(BUILD / "tests/program_linked"), str(BUILD / "tests/program_dlopen")
 PROGRAM = str(SOURCE / "programs/program.py")
 # Reading the library's address from the environment keeps the plain run equal.
-ENVIRONMENT = {**{k: v for k, v in os.environ.items() if not k.startswith("OUTBOARD_")}, "PROGRAM_ORT": ORT,
-               "PYTHONWARNINGS": "ignore"}
-TIMEOUT = 60
-work = pathlib.Path(tempfile.mkdtemp(prefix="outboard-test-"))
-atexit.register(shutil.rmtree, work, ignore_errors=True)
-
-
-class Server:
-    """An `outboard serve` of its own, with an empty store."""
-    count = 0
-
-    def __init__(self, listen="127.0.0.1:0"):
-        Server.count += 1
-        self.folder = work / f"server{Server.count}"
-        self.folder.mkdir()
-        ready = self.folder / "ready"
-        self.log = open(self.folder / "log", "w+b")
-        self.process = subprocess.Popen([OUTBOARD, "serve", "--listen", listen, "--store", str(self.folder / "store"),
-                                         "--ready-file", str(ready), "--ort-library", ORT], stderr=self.log)
-        wait_for(lambda: ready.exists() and ready.read_text().strip(), "the server", self.process)
-        self.address = ready.read_text().split()[0]
-
-    def runs(self):
-        return json.loads(check_output([OUTBOARD, "status", self.address, "--json"]))["runs"]
-
-    def kill(self):
-        self.process.kill()
-        self.process.wait()
-        self.log.close()
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.kill()
-
-
-def wait_for(condition, what, process=None, timeout=60):
-    end = time.monotonic() + timeout
-    while not condition():
-        if time.monotonic() > end or (process is not None and process.poll() is not None):
-            raise AssertionError(f"{what} did not get ready")
-        time.sleep(0.01)
-
-
-def check_output(command, **kwargs):
-    return subprocess.run(command, stdout=subprocess.PIPE, check=True, timeout=TIMEOUT, text=True, **kwargs).stdout
-
-
-def run(command, environment=None, **kwargs):
-    return subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT,
-                          env={**ENVIRONMENT, **(environment or {})}, **kwargs)
-
-
-class Outboard:
-    """One command under `outboard run`, and its report."""
-
-    def __init__(self, server, command, *options, environment=None, **kwargs):
-        report = pathlib.Path(tempfile.mkdtemp(dir=work)) / "report.json"
-        address = server if isinstance(server, str) else server.address
-        self.result = run([OUTBOARD, "run", "--server", address, "--json", str(report), *options, "--", *command],
-                          environment, **kwargs)
-        self.processes = json.loads(report.read_text())["processes"]
-        self.sessions = [s for p in self.processes for s in p["sessions"]]
-
-    def runs(self, where):
-        return sum(s["runs"][where] for s in self.sessions)
-
-    def frames(self):
-        return sum(s["frames_sent"] for p in self.processes for s in p["servers"])
+ENVIRONMENT["PROGRAM_ORT"] = ORT
 
 
 def models(*patterns):
@@ -105,9 +33,7 @@ def models(*patterns):
     return found
 
 
-class Interposer(unittest.TestCase):
-    maxDiff = 20000
-
+class Interposer(Compared):
     @classmethod
     def setUpClass(cls):
         check_output([PYTHON, str(SOURCE / "make_cases.py"), str(work / "models")])
@@ -116,24 +42,6 @@ class Interposer(unittest.TestCase):
     @classmethod
     def tearDownClass(cls):
         cls.server.kill()
-
-    def same(self, command, *options, server=None, environment=None, status=0, **kwargs):
-        """Runs it plainly and through a server; what it prints must be equal."""
-        plain = run(command, environment, **kwargs)
-        self.assertEqual(plain.returncode, status, plain.stderr)
-        through = Outboard(server or self.server, command, *options, environment=environment, **kwargs)
-        self.assertEqual(plain.stdout, through.result.stdout, through.result.stderr)
-        self.assertEqual(plain.returncode, through.result.returncode, through.result.stderr)
-        return through
-
-    def all_remote(self, through):
-        """Each session that may go out did, and nothing of it ran here."""
-        for session in through.sessions:
-            stays = "local" in session["model"]["name"]
-            self.assertEqual(session["runs"]["server"] == 0, stays, session)
-            if not stays:
-                self.assertEqual(session["why_local"], "")
-                self.assertEqual(session["runs"]["local"], 0, session)
 
     # ---- every kind of session and Run
 
@@ -231,7 +139,7 @@ class Interposer(unittest.TestCase):
         self.addCleanup(process.kill)
         self.assertEqual(process.stdout.readline(), "running\n")
         yield process
-        out, err = process.communicate(timeout=TIMEOUT)
+        out, err = process.communicate(timeout=TIMEOUT_S)
         process.stderr.close()
         self.assertEqual((out, process.returncode), ("failed 0 wrong 0\n", 0), err)
         self.sessions = json.loads(report.read_text())["processes"][0]["sessions"]
@@ -273,14 +181,14 @@ class Interposer(unittest.TestCase):
                 self.go_on(process)
                 process.stdin.close()
                 process.stdin = None
-                process.wait(TIMEOUT)
+                process.wait(TIMEOUT_S)
         self.assertEqual(self.sessions[0]["runs"]["failed"], 0)
 
     def test_server_drains(self):
         with Server() as server, self.load(server, "--mode", "remote") as process:
             server.process.send_signal(signal.SIGTERM)
             self.go_on(process)
-            self.assertEqual(server.process.wait(TIMEOUT), 0)
+            self.assertEqual(server.process.wait(TIMEOUT_S), 0)
             self.go_on(process)
         self.assertEqual(self.sessions[0]["runs"]["failed"], 0)
 
@@ -314,7 +222,7 @@ class Interposer(unittest.TestCase):
         process.stdin.flush()
         self.assertEqual(process.stdout.read(1), b"x")  # cat runs
         process.send_signal(signal.SIGINT)
-        self.assertEqual(process.wait(TIMEOUT), -signal.SIGINT)
+        self.assertEqual(process.wait(TIMEOUT_S), -signal.SIGINT)
         process.stdin.close()
         process.stdout.close()
 
@@ -388,4 +296,4 @@ class Interposer(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    unittest.main(argv=[sys.argv[0], *sys.argv[3:]])
+    unittest.main()
