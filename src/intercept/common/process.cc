@@ -22,6 +22,12 @@ Config config_from_environment() {
   return {};
 }
 
+wire::ClientOptions interposer_options() {
+  wire::ClientOptions options;
+  options.software = "outboard interposer";
+  return options;
+}
+
 }  // namespace
 
 Process& Process::current() {
@@ -34,7 +40,8 @@ Process& Process::current() {
     std::atexit(&on_exit);
   }
   // No lock here: one that another thread held during fork() would be held for ever in the child.
-  std::unique_ptr<Process> fresh(new Process(current_generation.load()));
+  auto fresh = std::make_unique<Process>(current_generation.load(), config_from_environment(),
+                                         interposer_options());
   if (current_process.compare_exchange_strong(process, fresh.get(), std::memory_order_acq_rel)) {
     return *fresh.release();
   }
@@ -46,17 +53,17 @@ void Process::in_forked_child() {
   current_process.store(nullptr, std::memory_order_release);
 }
 
-Process::Process(std::uint64_t generation)
-    : generation_(generation), config_(config_from_environment()) {
+Process* Process::exchange_current(Process* process) {
+  return current_process.exchange(process, std::memory_order_acq_rel);
+}
+
+Process::Process(std::uint64_t generation, Config config, wire::ClientOptions client_options)
+    : generation_(generation),
+      config_(std::move(config)),
+      client_options_(std::move(client_options)) {
   for (const wire::Endpoint& endpoint : config_.servers) {
     links_.push_back(std::make_unique<ServerLink>(*this, endpoint));
   }
-}
-
-wire::ClientOptions Process::client_options() const {
-  wire::ClientOptions options;
-  options.software = "outboard interposer";
-  return options;
 }
 
 std::string Process::why_all_local() const {

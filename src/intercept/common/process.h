@@ -27,6 +27,10 @@ namespace outboard::intercept {
 class Process {
  public:
   static Process& current();
+  // For tests that simulate many processes in one: reads no environment, installs no handler.
+  Process(std::uint64_t generation, Config config, wire::ClientOptions client_options);
+  // Whose turn it is; nullptr: the next current() makes one. Returns the one before.
+  static Process* exchange_current(Process* process);
 
   const Config& config() const { return config_; }
   // Of this process among its forked relatives; what carries another number is not ours to touch.
@@ -39,7 +43,7 @@ class Process {
   Trace* trace() { return config_.trace_path.empty() ? nullptr : &trace_; }
   CancelRegistry& cancels() { return cancels_; }
   AsyncPool& async_pool() { return async_pool_; }
-  wire::ClientOptions client_options() const;
+  const wire::ClientOptions& client_options() const { return client_options_; }
 
   void server_is_lost(const ServerLink& link, const Error& error);
   void server_is_up() { warned_.store(false); }
@@ -52,12 +56,12 @@ class Process {
   void report();
 
  private:
-  explicit Process(std::uint64_t generation);
   static void on_exit();
   static void in_forked_child();
 
   const std::uint64_t generation_;
   const Config config_;
+  const wire::ClientOptions client_options_;
   std::vector<std::unique_ptr<ServerLink>> links_;
   std::atomic<bool> warned_{false};
   std::atomic<bool> reported_{false};

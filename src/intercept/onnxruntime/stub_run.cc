@@ -2,11 +2,9 @@
 // One Run of a stub session: the inputs are taken where they lie, sent, and the wanted outputs are
 // received into the memory that the runtime allocates for them. One round trip. When the server
 // cannot answer, the original model is run here with the same values.
-#include <unistd.h>
-
 #include <cstring>
 
-#include "base/clock.h"
+#include "intercept/common/run.h"
 #include "intercept/onnxruntime/model_session.h"
 #include "intercept/onnxruntime/run_frame.h"
 #include "intercept/onnxruntime/stub_session.h"
@@ -132,20 +130,28 @@ class KernelSink final : public wire::OutputSink {
 
   Result<std::span<std::byte>> allocate(std::size_t index,
                                         const wire::TensorHeader& header) override {
-    auto memory = output_memory(index, header);
-    failed_ = failed_ || !memory;
-    return memory;
+    OB_TRY(const std::uint64_t size, wire::size_bytes(header.type, header.dims));
+    if (size != header.data_bytes) {
+      return error(ErrorKind::kInvalid, "server sent {} bytes for an output of {} bytes",
+                   header.data_bytes, size);
+    }
+    OB_TRY(OrtValue * value, output(index, header));
+    void* data = nullptr;
+    OB_ORT(stub_.runtime, stub_.runtime.ort.GetTensorMutableData(value, &data));
+    return std::span<std::byte>(static_cast<std::byte*>(data), size);
   }
 
   Result<void> strings(std::size_t index, const wire::TensorHeader& header,
                        std::span<const std::string_view> elements) override {
-    auto filled = fill_strings(index, header, elements);
-    failed_ = failed_ || !filled;
-    return filled;
+    OB_TRY(OrtValue * value, output(index, header));
+    std::vector<std::string> owned(elements.begin(), elements.end());
+    std::vector<const char*> pointers;
+    pointers.reserve(owned.size());
+    for (const std::string& text : owned) pointers.push_back(text.c_str());
+    OB_ORT(stub_.runtime,
+           stub_.runtime.ort.FillStringTensor(value, pointers.data(), pointers.size()));
+    return {};
   }
-
-  // The runtime would not take an output; its error came back from the Run.
-  bool failed() const { return failed_; }
 
  private:
   Result<OrtValue*> output(std::size_t index, const wire::TensorHeader& header) {
@@ -163,34 +169,9 @@ class KernelSink final : public wire::OutputSink {
     return value;
   }
 
-  Result<std::span<std::byte>> output_memory(std::size_t index, const wire::TensorHeader& header) {
-    OB_TRY(const std::uint64_t size, wire::size_bytes(header.type, header.dims));
-    if (size != header.data_bytes) {
-      return error(ErrorKind::kInvalid, "server sent {} bytes for an output of {} bytes",
-                   header.data_bytes, size);
-    }
-    OB_TRY(OrtValue * value, output(index, header));
-    void* data = nullptr;
-    OB_ORT(stub_.runtime, stub_.runtime.ort.GetTensorMutableData(value, &data));
-    return std::span<std::byte>(static_cast<std::byte*>(data), size);
-  }
-
-  Result<void> fill_strings(std::size_t index, const wire::TensorHeader& header,
-                            std::span<const std::string_view> elements) {
-    OB_TRY(OrtValue * value, output(index, header));
-    std::vector<std::string> owned(elements.begin(), elements.end());
-    std::vector<const char*> pointers;
-    pointers.reserve(owned.size());
-    for (const std::string& text : owned) pointers.push_back(text.c_str());
-    OB_ORT(stub_.runtime,
-           stub_.runtime.ort.FillStringTensor(value, pointers.data(), pointers.size()));
-    return {};
-  }
-
   const StubSession& stub_;
   OrtKernelContext* const context_;
   const std::span<const std::uint32_t> wanted_;
-  bool failed_ = false;
 };
 
 // Copies a value of the original model's session into the stub's output.
@@ -214,92 +195,64 @@ Result<void> copy_output(const StubSession& stub, KernelSink& sink, std::size_t 
   return {};
 }
 
-Result<void> run_here(const StubSession& stub, OrtKernelContext* context, const Inputs& inputs,
-                      std::span<const std::uint32_t> wanted, const RunFrame* frame) {
-  OB_TRY(const auto local, stub.session->local());
-  const OrtApi& ort = stub.runtime.ort;
-  std::vector<const char*> names;
-  for (const std::uint32_t i : wanted) names.push_back(stub.output_names[i]);
-  std::vector<OrtValue*> values(wanted.size(), nullptr);
-  OrtStatus* status =
-      ort.Run(static_cast<ModelSession&>(*local).get(), frame == nullptr ? nullptr : frame->options,
-              stub.input_names.data(), inputs.values.data(), inputs.values.size(), names.data(),
-              names.size(), values.data());
-  Result<void> done;
-  if (status != nullptr) done = tl::make_unexpected(to_error(stub.runtime, status));
-  KernelSink sink(stub, context, wanted);
-  for (std::size_t i = 0; i < values.size(); ++i) {
-    if (done) {
-      done = copy_output(stub, sink, i, stub.description.outputs[wanted[i]].type, values[i]);
+class KernelRun final : public ProgramRun {
+ public:
+  KernelRun(const StubSession& stub, OrtKernelContext* context, const RunFrame* frame,
+            const Inputs& inputs, std::span<const std::uint32_t> wanted)
+      : stub_(stub),
+        frame_(frame),
+        inputs_(inputs),
+        wanted_(wanted),
+        sink_(stub, context, wanted) {}
+
+  std::span<const std::uint32_t> wanted() const override { return wanted_; }
+  std::span<const wire::InputTensor> inputs() const override { return inputs_.tensors; }
+  wire::OutputSink& outputs() override { return sink_; }
+  wire::CancelToken* cancel() const override {
+    return frame_ == nullptr ? nullptr : frame_->cancel;
+  }
+
+  Result<void> run_here(LocalModel& model) override {
+    const OrtApi& ort = stub_.runtime.ort;
+    std::vector<const char*> names;
+    names.reserve(wanted_.size());
+    for (const std::uint32_t i : wanted_) names.push_back(stub_.output_names[i]);
+    std::vector<OrtValue*> values(wanted_.size(), nullptr);
+    OrtStatus* status = ort.Run(static_cast<ModelSession&>(model).get(),
+                                frame_ == nullptr ? nullptr : frame_->options,
+                                stub_.input_names.data(), inputs_.values.data(),
+                                inputs_.values.size(), names.data(), names.size(), values.data());
+    Result<void> done;
+    if (status != nullptr) done = tl::make_unexpected(to_error(stub_.runtime, status));
+    for (std::size_t i = 0; i < values.size(); ++i) {
+      if (done) {
+        done = copy_output(stub_, sink_, i, stub_.description.outputs[wanted_[i]].type, values[i]);
+      }
+      if (values[i] != nullptr) ort.ReleaseValue(values[i]);
     }
-    if (values[i] != nullptr) ort.ReleaseValue(values[i]);
+    return done;
   }
-  return done;
-}
 
-std::uint32_t thread_number() {
-  thread_local const auto number = static_cast<std::uint32_t>(::gettid());
-  return number;
-}
-
-void record(const StubSession& stub, std::int64_t start_ns, const Session::Route& route,
-            const wire::RunAccount* run, LocalReason reason) {
-  Process& process = Process::current();
-  const auto time_ns = static_cast<std::uint64_t>(Clock::monotonic().now().count() - start_ns);
-  Account& account = stub.session->account();
-  if (run != nullptr) {
-    account.server_run(time_ns, *run);
-  } else {
-    account.local_run(time_ns, reason, route.choice.place == Place::kServer);
-  }
-  if (Trace* trace = process.trace()) {
-    TraceEvent event{.session = account.id(),
-                     .start_ns = start_ns,
-                     .time_ns = time_ns,
-                     .thread = thread_number(),
-                     .place = run != nullptr ? Place::kServer : Place::kLocal,
-                     .reason = reason,
-                     .run = run != nullptr ? *run : wire::RunAccount{}};
-    trace->add(event);
-  }
-}
-
-Result<void> failed(const StubSession& stub, Error error) {
-  stub.session->account().failed_run();
-  if (error.kind == ErrorKind::kCancelled) {
-    error = Error{ErrorKind::kEngine, kTerminated, ORT_FAIL};
-  }
-  return tl::make_unexpected(std::move(error));
-}
+ private:
+  const StubSession& stub_;
+  const RunFrame* const frame_;
+  const Inputs& inputs_;
+  const std::span<const std::uint32_t> wanted_;
+  KernelSink sink_;
+};
 
 }  // namespace
 
 Result<void> answer_run(const StubSession& stub, OrtKernelContext* context) {
-  const std::int64_t start_ns = Clock::monotonic().now().count();
   const RunFrame* frame = RunFrame::innermost();
   const std::vector<std::uint32_t> wanted = wanted_outputs(stub, frame);
   if (wanted.empty()) return {};  // asked for nothing but its own inputs: the runtime has them
   OB_TRY(const Inputs inputs, take_inputs(stub, context));
-
-  const Session::Route route = stub.session->route();
-  LocalReason reason = route.choice.reason;
-  if (route.choice.place == Place::kServer) {
-    KernelSink sink(stub, context, wanted);
-    auto run =
-        route.remote->run(wanted, inputs.tensors, sink, frame == nullptr ? nullptr : frame->cancel);
-    if (run) {
-      record(stub, start_ns, route, &*run, LocalReason::kNone);
-      return {};
-    }
-    if (sink.failed() || !stub.session->lost(route, run.error())) {
-      return failed(stub, std::move(run).error());
-    }
-    reason = LocalReason::kServerGone;
-  }
-  auto done = run_here(stub, context, inputs, wanted, frame);
-  if (!done) return failed(stub, std::move(done).error());
-  record(stub, start_ns, route, nullptr, reason);
-  return {};
+  KernelRun run(stub, context, frame, inputs, wanted);
+  auto done = answer(*stub.session, run);
+  if (!done && done.error().kind == ErrorKind::kCancelled)
+    return tl::make_unexpected(Error{ErrorKind::kEngine, kTerminated, ORT_FAIL});
+  return done;
 }
 
 }  // namespace outboard::intercept::onnxruntime

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "intercept/common/run.h"
+
+#include <unistd.h>
+
+#include <utility>
+
+#include "base/clock.h"
+
+namespace outboard::intercept {
+namespace {
+
+std::uint32_t thread_number() {
+  thread_local const auto number = static_cast<std::uint32_t>(::gettid());
+  return number;
+}
+
+// Knows whether it was the program's side that would not take an output: then its error is the
+// Run's, whoever computed it.
+class WatchedSink final : public wire::OutputSink {
+ public:
+  explicit WatchedSink(wire::OutputSink& sink) : sink_(sink) {}
+  Result<std::span<std::byte>> allocate(std::size_t index,
+                                        const wire::TensorHeader& header) override {
+    auto memory = sink_.allocate(index, header);
+    failed_ = failed_ || !memory;
+    return memory;
+  }
+  Result<void> strings(std::size_t index, const wire::TensorHeader& header,
+                       std::span<const std::string_view> elements) override {
+    auto filled = sink_.strings(index, header, elements);
+    failed_ = failed_ || !filled;
+    return filled;
+  }
+  bool failed() const { return failed_; }
+
+ private:
+  wire::OutputSink& sink_;
+  bool failed_ = false;
+};
+
+void record(Session& session, std::int64_t start_ns, const Session::Route& route,
+            const wire::RunAccount* run, LocalReason reason) {
+  const auto time_ns = static_cast<std::uint64_t>(Clock::monotonic().now().count() - start_ns);
+  Account& account = session.account();
+  if (run != nullptr) {
+    account.server_run(time_ns, *run);
+  } else {
+    account.local_run(time_ns, reason, route.choice.place == Place::kServer);
+  }
+  if (Trace* trace = Process::current().trace()) {
+    trace->add({.session = account.id(),
+                .start_ns = start_ns,
+                .time_ns = time_ns,
+                .thread = thread_number(),
+                .place = run != nullptr ? Place::kServer : Place::kLocal,
+                .reason = reason,
+                .run = run != nullptr ? *run : wire::RunAccount{}});
+  }
+}
+
+Result<void> failed(Session& session, Error error) {
+  session.account().failed_run();
+  return tl::make_unexpected(std::move(error));
+}
+
+}  // namespace
+
+Result<void> answer(Session& session, ProgramRun& run) {
+  const std::int64_t start_ns = Clock::monotonic().now().count();
+  const Session::Route route = session.route();
+  LocalReason reason = route.choice.reason;
+  if (route.choice.place == Place::kServer) {
+    WatchedSink sink(run.outputs());
+    auto answered = route.remote->run(run.wanted(), run.inputs(), sink, run.cancel());
+    if (answered) {
+      record(session, start_ns, route, &*answered, LocalReason::kNone);
+      return {};
+    }
+    if (sink.failed() || !session.lost(route, answered.error()))
+      return failed(session, std::move(answered).error());
+    reason = LocalReason::kServerGone;
+  }
+  const auto local = session.local();
+  if (!local) return failed(session, local.error());
+  if (auto done = run.run_here(**local); !done) return failed(session, std::move(done).error());
+  record(session, start_ns, route, nullptr, reason);
+  return {};
+}
+
+}  // namespace outboard::intercept
