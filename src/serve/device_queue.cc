@@ -1,24 +1,32 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "serve/device_queue.h"
 
-#include <algorithm>
 #include <chrono>
 
 namespace outboard::serve {
+namespace {
 
-Result<DeviceQueue::Slot> DeviceQueue::acquire(Ticket& ticket, Deadline deadline) {
+Nanoseconds now() { return Clock::monotonic().now(); }
+
+}  // namespace
+
+Result<DeviceQueue::Slot> DeviceQueue::acquire(Ticket& ticket, FairFlow& flow, Deadline deadline) {
   std::unique_lock lock(mutex_);
   const auto cancelled = [] {
     return error(ErrorKind::kCancelled, "the request was cancelled while it waited for the device");
   };
   if (ticket.cancelled_) return cancelled();
   depth_.fetch_add(1, std::memory_order_relaxed);
-  if (free_ > 0) {
+  ticket.entry_.flow = &flow;
+  ticket.entry_.deadline = deadline.at;
+  if (free_ > 0) {  // then nobody waits
     --free_;
-    return Slot(*this);
+    order_.start(ticket.entry_);
+    ticket.granted_at_ = now();
+    return Slot(*this, ticket);
   }
+  order_.push(ticket.entry_);
   ticket.granted_ = false;
-  waiting_.push_back(&ticket);
   const auto done = [&] { return ticket.granted_ || ticket.cancelled_; };
   if (deadline.is_never()) {
     ticket.changed_.wait(lock, done);
@@ -27,8 +35,8 @@ Result<DeviceQueue::Slot> DeviceQueue::acquire(Ticket& ticket, Deadline deadline
     ticket.changed_.wait_until(lock, until, done);
   }
   // A slot that was granted is taken even when the cancel came too: the Run ends at once.
-  if (ticket.granted_) return Slot(*this);
-  std::erase(waiting_, &ticket);
+  if (ticket.granted_) return Slot(*this, ticket);
+  order_.remove(ticket.entry_);
   depth_.fetch_sub(1, std::memory_order_relaxed);
   if (ticket.cancelled_) return cancelled();
   return error(ErrorKind::kTimeout, "the deadline passed while the request waited for the device");
@@ -45,16 +53,29 @@ void DeviceQueue::reset(Ticket& ticket) {
   ticket.cancelled_ = false;
 }
 
-void DeviceQueue::release() {
+void DeviceQueue::set_weight(FairFlow& flow, double weight) {
   const std::lock_guard lock(mutex_);
+  flow.set_weight(weight);
+}
+
+std::uint32_t DeviceQueue::depth(const FairFlow& flow) const {
+  const std::lock_guard lock(mutex_);
+  return static_cast<std::uint32_t>(FairOrder::depth(flow));
+}
+
+void DeviceQueue::release(Ticket& ticket) {
+  const std::lock_guard lock(mutex_);
+  const Nanoseconds ended = now();
   depth_.fetch_sub(1, std::memory_order_relaxed);
-  if (waiting_.empty()) {
+  order_.finish(ticket.entry_, ended - ticket.granted_at_);
+  FairEntry* entry = order_.pop();
+  if (entry == nullptr) {
     ++free_;
     return;
   }
-  Ticket& next = *waiting_.front();
-  waiting_.pop_front();
+  Ticket& next = *static_cast<Ticket*>(entry->owner);
   next.granted_ = true;
+  next.granted_at_ = ended;
   next.changed_.notify_one();
 }
 

@@ -24,12 +24,14 @@ Error draining_error() {
 
 }  // namespace
 
-Peer::Peer(Shared& shared, std::unique_ptr<wire::Stream> stream, std::uint64_t number)
+Peer::Peer(Shared& shared, Tenant& tenant, std::unique_ptr<wire::Stream> stream,
+           std::uint64_t number)
     : shared_(shared),
+      tenant_(tenant),
       number_(number),
       connection_(std::move(stream)),
       control_(shared.engine->make_run_control()),
-      watched_(connection_, [this] { stop(); }) {
+      watched_(connection_, [this] { stop(); }, [this] { return queue_depth(); }) {
   shared_.watcher.add(watched_);
 }
 
@@ -76,7 +78,7 @@ void Peer::say_goodbye(const Error& error) {
   if (error.kind != ErrorKind::kInvalid && error.kind != ErrorKind::kRefused &&
       error.kind != ErrorKind::kOverloaded)
     return;
-  shared_.statistics.bad_connections.fetch_add(1);
+  count(&Statistics::bad_connections);
   connection_.stream().set_stall_timeout(limits::kStallTimeout);
   if (!connection_.send({.kind = FrameKind::kError, .request_id = request_id_},
                         wire::encode(error)))
@@ -132,7 +134,7 @@ Result<void> Peer::handle(const FrameHeader& header) {
     case FrameKind::kSessionClose:
       return handle_close(header);
     case FrameKind::kStatus:
-      return reply(header, FrameKind::kStatusReply, status_json(shared_));
+      return reply(header, FrameKind::kStatusReply, status_json(shared_, tenant_));
     default:
       return reply_error(header,
                          {ErrorKind::kUnimplemented,
@@ -155,7 +157,7 @@ Result<void> Peer::handle_query(const FrameHeader& header) {
 
 Result<wire::ModelState> Peer::query(const wire::ModelManifest& manifest) {
   std::unique_ptr<Store::Upload> upload;
-  OB_TRY(auto state, shared_.store->state(manifest, upload));
+  OB_TRY(auto state, tenant_.store().state(manifest, upload));
   if (upload) {
     uploads_.push_back(std::move(upload));
     if (uploads_.size() > kUploadsPerConnection) uploads_.pop_front();
@@ -179,7 +181,7 @@ Result<void> Peer::handle_chunk(const FrameHeader& header) {
   shared_.watcher.received(watched_);
   const auto have = append(chunk, bytes);
   if (!have) return reply_error(header, have.error());
-  shared_.statistics.upload_bytes.fetch_add(size);
+  count(&Statistics::upload_bytes, size);
   return reply(header, FrameKind::kUploadState, wire::encode(wire::UploadState{*have}));
 }
 
@@ -192,17 +194,19 @@ Result<std::uint64_t> Peer::append(const wire::UploadChunk& chunk,
   };
   const auto found = std::find_if(uploads_.rbegin(), uploads_.rend(), holds);
   // Its model may have become complete meanwhile, by another client's pieces.
-  if (found == uploads_.rend() && shared_.store->has_file(chunk.file, chunk.file_bytes))
+  if (found == uploads_.rend() && tenant_.store().has_file(chunk.file, chunk.file_bytes))
     return chunk.file_bytes;
   if (found == uploads_.rend())
     return error(
         ErrorKind::kInvalid,
         "the chunk's file ({}) must be one of a model that was asked for on this connection",
         chunk.file.hex().substr(0, 12));
-  auto have = shared_.store->append(**found, chunk, bytes);
+  auto have = tenant_.store().append(**found, chunk, bytes);
   // Sessions that nobody uses any more must not keep a store full.
-  if (!have && have.error().kind == ErrorKind::kOverloaded && shared_.sessions.close_idle() > 0)
-    have = shared_.store->append(**found, chunk, bytes);
+  if (!have &&
+      (have.error().kind == ErrorKind::kOverloaded || have.error().kind == ErrorKind::kRefused) &&
+      tenant_.sessions().close_idle() > 0)
+    have = tenant_.store().append(**found, chunk, bytes);
   if (have && *have == chunk.file_bytes) publish_complete(chunk.file);
   return have;
 }
@@ -216,7 +220,7 @@ void Peer::publish_complete(const Sha256& file) {
     bool complete = false;
     if (names) {
       std::unique_ptr<Store::Upload> still_missing;
-      const auto state = shared_.store->state((*i)->manifest(), still_missing);
+      const auto state = tenant_.store().state((*i)->manifest(), still_missing);
       complete = state && state->complete;
     }
     i = complete ? uploads_.erase(i) : std::next(i);
@@ -244,7 +248,7 @@ Result<std::string> Peer::open(const wire::SessionOpen& request) {
     return error(ErrorKind::kRefused, "the connection has as many sessions as it may ({})",
                  limits::kSessionsPerConnection);
   OB_TRY(const auto options, to_engine(request.options));
-  OB_TRY(auto use, shared_.sessions.open(request.model, options));
+  OB_TRY(auto use, tenant_.sessions().open(request.model, options));
   std::string description = use.description();
   sessions_.emplace(request.handle, std::move(use));
   return description;
@@ -278,10 +282,17 @@ Result<void> Peer::reply_error(const FrameHeader& request, const Error& error) {
 
 void Peer::count_bytes() {
   const std::uint64_t sent = connection_.bytes_sent(), received = connection_.bytes_received();
-  shared_.statistics.bytes_sent.fetch_add(sent - std::exchange(counted_sent_, sent),
-                                          std::memory_order_relaxed);
-  shared_.statistics.bytes_received.fetch_add(received - std::exchange(counted_received_, received),
-                                              std::memory_order_relaxed);
+  count(&Statistics::bytes_sent, sent - std::exchange(counted_sent_, sent));
+  count(&Statistics::bytes_received, received - std::exchange(counted_received_, received));
+}
+
+std::uint32_t Peer::queue_depth() const {
+  return tenant_.is_local() ? shared_.queue.depth() : shared_.queue.depth(tenant_.flow());
+}
+
+void Peer::count(std::atomic<std::uint64_t> Statistics::* what, std::uint64_t by) {
+  (shared_.statistics.*what).fetch_add(by, std::memory_order_relaxed);
+  (tenant_.statistics().*what).fetch_add(by, std::memory_order_relaxed);
 }
 
 }  // namespace outboard::serve

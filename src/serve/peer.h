@@ -24,7 +24,7 @@ namespace outboard::serve {
 
 class Peer {
  public:
-  Peer(Shared& shared, std::unique_ptr<wire::Stream> stream, std::uint64_t number);
+  Peer(Shared& shared, Tenant& tenant, std::unique_ptr<wire::Stream> stream, std::uint64_t number);
   ~Peer();
   Peer(const Peer&) = delete;
   Peer& operator=(const Peer&) = delete;
@@ -71,7 +71,13 @@ class Peer {
   void say_goodbye(const Error& error);
   void count_bytes();
 
+  // Requests that wait for the device or have it, as this client may know: a tenant its own.
+  std::uint32_t queue_depth() const;
+  // Adds to a counter of the server's and to the tenant's.
+  void count(std::atomic<std::uint64_t> Statistics::* what, std::uint64_t by = 1);
+
   Shared& shared_;
+  Tenant& tenant_;
   const std::uint64_t number_;
   wire::Connection connection_;
   std::map<std::uint32_t, SessionPool::Use> sessions_;  // by handle

@@ -56,8 +56,12 @@ class InFlightBytes {
 
 class InFlight {
  public:
-  explicit InFlight(Shared& shared) : shared_(shared) { shared_.statistics.in_flight.fetch_add(1); }
+  InFlight(Shared& shared, Tenant& tenant) : shared_(shared), tenant_(tenant) {
+    shared_.statistics.in_flight.fetch_add(1);
+    tenant_.statistics().in_flight.fetch_add(1, std::memory_order_relaxed);
+  }
   ~InFlight() {
+    tenant_.statistics().in_flight.fetch_sub(1, std::memory_order_relaxed);
     if (shared_.statistics.in_flight.fetch_sub(1) == 1 && shared_.draining) {
       const std::lock_guard lock(shared_.drain_mutex);
       shared_.drained.notify_all();
@@ -68,6 +72,19 @@ class InFlight {
 
  private:
   Shared& shared_;
+  Tenant& tenant_;
+};
+
+// Ends what Tenant::run_begins() began.
+class Admitted {
+ public:
+  explicit Admitted(Tenant& tenant) : tenant_(tenant) {}
+  ~Admitted() { tenant_.run_ended(); }
+  Admitted(const Admitted&) = delete;
+  Admitted& operator=(const Admitted&) = delete;
+
+ private:
+  Tenant& tenant_;
 };
 
 Error stopped_error(ErrorKind why) {
@@ -79,8 +96,10 @@ Error stopped_error(ErrorKind why) {
 }  // namespace
 
 struct Peer::Inputs {
-  Inputs(std::atomic<std::uint64_t>& total, std::uint64_t limit) : counted(total, limit) {}
-  InFlightBytes counted;
+  Inputs(Shared& shared, Tenant& tenant)
+      : counted(shared.statistics.in_flight_bytes, shared.settings.max_in_flight_bytes),
+        counted_for_tenant(tenant.statistics().in_flight_bytes, tenant.in_flight_limit()) {}
+  InFlightBytes counted, counted_for_tenant;
   BufferPool::Buffer memory;
   std::vector<std::vector<std::string_view>> strings;  // of kString inputs; views into memory
   std::vector<engine::InputView> views;
@@ -88,41 +107,46 @@ struct Peer::Inputs {
 
 Result<void> Peer::handle_run(const FrameHeader& header) {
   const Nanoseconds start = now();
-  const InFlight in_flight(shared_);
+  const InFlight in_flight(shared_, tenant_);
   const Deadline deadline = header.deadline_us == 0
                                 ? Deadline::never()
                                 : Deadline{start + std::chrono::microseconds(header.deadline_us)};
   OB_TRY(const wire::RunRequest request, receive_run_request());
   // Counted before it is asked for: a drain that began before sees either this Run or its refusal.
   if (shared_.draining) {
-    shared_.statistics.refused_runs.fetch_add(1, std::memory_order_relaxed);
+    count(&Statistics::refused_runs);
     return reply_error(
         header, {ErrorKind::kOverloaded, "the server is draining; it takes no new requests", 0});
   }
+  if (const auto admitted = tenant_.run_begins(start); !admitted) {
+    count(&Statistics::refused_runs);
+    return reply_error(header, admitted.error());
+  }
+  const Admitted admitted(tenant_);
   const auto use = check_run(request);
   if (!use) {
-    shared_.statistics.refused_runs.fetch_add(1, std::memory_order_relaxed);
+    count(&Statistics::refused_runs);
     return reply_error(header, use.error());
   }
-  Inputs inputs(shared_.statistics.in_flight_bytes, shared_.settings.max_in_flight_bytes);
+  Inputs inputs(shared_, tenant_);
   OB_TRY(const auto received, receive_inputs(request, inputs));
   if (!received) {
-    shared_.statistics.refused_runs.fetch_add(1, std::memory_order_relaxed);
+    count(&Statistics::refused_runs);
     return reply_error(header, received.error());
   }
   wire::ServerTimes times;
   times.receive_ns = since_ns(start);
   const auto outputs = compute(**use, request, inputs, deadline, times);
   if (!outputs) {
-    auto& statistics = shared_.statistics;
     const bool cancelled = outputs.error().kind == ErrorKind::kCancelled;
-    (cancelled ? statistics.cancelled_runs : statistics.failed_runs)
-        .fetch_add(1, std::memory_order_relaxed);
+    count(cancelled ? &Statistics::cancelled_runs : &Statistics::failed_runs);
     return reply_error(header, outputs.error());
   }
-  shared_.statistics.runs.fetch_add(1, std::memory_order_relaxed);
-  shared_.statistics.queue.add(times.queue_ns);
-  shared_.statistics.compute.add(times.compute_ns);
+  count(&Statistics::runs);
+  for (Statistics* statistics : {&shared_.statistics, &tenant_.statistics()}) {
+    statistics->queue.add(times.queue_ns);
+    statistics->compute.add(times.compute_ns);
+  }
   (*use)->count_run();
   return send_outputs(header, **outputs, times);
 }
@@ -171,15 +195,16 @@ Result<const SessionPool::Use*> Peer::check_run(const wire::RunRequest& request)
 Result<Result<void>> Peer::receive_inputs(const wire::RunRequest& request, Inputs& inputs) {
   std::uint64_t total = 0;
   for (const wire::TensorHeader& input : request.inputs) total += aligned(input.data_bytes);
-  if (total > shared_.settings.max_in_flight_bytes)
+  const std::uint64_t most =
+      std::min(shared_.settings.max_in_flight_bytes, tenant_.in_flight_limit());
+  if (total > most)
     return Result<void>(error(ErrorKind::kRefused,
                               "the Run's inputs ({} bytes) must be at most what the server holds "
                               "for all Runs ({})",
-                              total, shared_.settings.max_in_flight_bytes));
+                              total, most));
   const auto full = [&]() -> Result<void> {
     return error(ErrorKind::kOverloaded,
-                 "the server holds as many bytes of Runs under way as it may ({})",
-                 shared_.settings.max_in_flight_bytes);
+                 "the server holds as many bytes of Runs under way as it may ({})", most);
   };
   if (total > 0) {
     inputs.memory = shared_.buffers.take(total);
@@ -191,7 +216,7 @@ Result<Result<void>> Peer::receive_inputs(const wire::RunRequest& request, Input
     const std::span<std::byte> data(inputs.memory.data() + offset, header.data_bytes);
     for (std::uint64_t done = 0; done < data.size();) {
       const auto step = std::min<std::uint64_t>(kReceiveStepBytes, data.size() - done);
-      if (!inputs.counted.grow(step)) return full();
+      if (!inputs.counted_for_tenant.grow(step) || !inputs.counted.grow(step)) return full();
       OB_CHECK_OK(connection_.read(data.subspan(done, step)));
       done += step;
     }
@@ -224,7 +249,7 @@ Result<std::unique_ptr<engine::RunOutputs>> Peer::compute(const SessionPool::Use
   const Nanoseconds queued = now();
   Result<std::unique_ptr<engine::RunOutputs>> outputs(nullptr);
   {
-    const auto slot = shared_.queue.acquire(ticket_, deadline);
+    const auto slot = shared_.queue.acquire(ticket_, tenant_.flow(), deadline);
     const Nanoseconds begun = now();
     times.queue_ns = static_cast<std::uint64_t>((begun - queued).count());
     if (slot) {
@@ -234,7 +259,7 @@ Result<std::unique_ptr<engine::RunOutputs>> Peer::compute(const SessionPool::Use
     }
     times.compute_ns = since_ns(begun);
   }
-  times.queue_depth = shared_.queue.depth();
+  times.queue_depth = queue_depth();
   if (const auto stopped = shared_.watcher.end(watched_)) {
     control_used_ = true;
     if (!outputs) return tl::make_unexpected(stopped_error(*stopped));

@@ -25,8 +25,8 @@ std::string random_id() {
 
 Server::Server(std::unique_ptr<engine::Engine> engine, std::unique_ptr<Store> store,
                ServerOptions options)
-    : shared_(std::move(options.settings), std::move(engine), std::move(store), options.sessions,
-              random_id()) {}
+    : shared_(std::move(options.settings), std::move(engine), std::move(options.store),
+              std::move(store), options.sessions, random_id()) {}
 
 Result<std::unique_ptr<Server>> Server::start(std::unique_ptr<engine::Engine> engine,
                                               ServerOptions options) {
@@ -78,35 +78,40 @@ void Server::accept_from(wire::Listener& listener) {
   }
 }
 
-void Server::serve(std::unique_ptr<wire::Stream> stream) {
+void Server::serve(std::unique_ptr<wire::Stream> stream, Tenant& tenant) {
   const std::uint64_t number = next_number_.fetch_add(1);
   shared_.statistics.connections_total.fetch_add(1);
   if (threads_.running() >= shared_.settings.max_connections + kRefusingConnections) return;
   // std::function wants a copy; the stream has none.
   auto held = std::make_shared<std::unique_ptr<wire::Stream>>(std::move(stream));
-  if (auto started = threads_.start([this, held, number] { serve_peer(std::move(*held), number); });
+  if (auto started = threads_.start(
+          [this, held, &tenant, number] { serve_peer(std::move(*held), tenant, number); });
       !started)
     log_warn("connection dropped connection={} reason=\"{}\"", number, started.error().message);
 }
 
-void Server::serve_peer(std::unique_ptr<wire::Stream> stream, std::uint64_t number) {
+void Server::serve_peer(std::unique_ptr<wire::Stream> stream, Tenant& tenant,
+                        std::uint64_t number) {
   auto& connections = shared_.statistics.connections;
   const std::uint64_t limit = shared_.settings.max_connections;
   const Error full{ErrorKind::kOverloaded,
                    fmt::format("the server has as many connections as it may ({})", limit), 0};
-  const bool refuse = connections.fetch_add(1) >= limit;
+  const bool is_full = connections.fetch_add(1) >= limit;
+  const auto admitted = tenant.connection_begins(limit);
+  const Error* refusal = is_full ? &full : admitted ? nullptr : &admitted.error();
   {
-    Peer peer(shared_, std::move(stream), number);
+    Peer peer(shared_, tenant, std::move(stream), number);
     {
       const std::lock_guard lock(mutex_);
       if (stopping_) peer.shut_down();
       peers_.insert(&peer);
     }
-    peer.serve(refuse ? &full : nullptr);
+    peer.serve(refusal);
     const std::lock_guard lock(mutex_);
     peers_.erase(&peer);
   }
   connections.fetch_sub(1);
+  if (admitted) tenant.connection_ended();
   peer_ended_.notify_all();
 }
 

@@ -43,15 +43,18 @@ class Server {
   Server& operator=(const Server&) = delete;
 
   const std::vector<wire::Endpoint>& addresses() const { return addresses_; }
-  // A connection that came another way (the in-process pair). Returns at once.
-  void serve(std::unique_ptr<wire::Stream> stream);
+  // A connection that came another way (the in-process pair), of the tenant "local" or another.
+  // Returns at once.
+  void serve(std::unique_ptr<wire::Stream> stream) { serve(std::move(stream), tenants().local()); }
+  void serve(std::unique_ptr<wire::Stream> stream, Tenant& tenant);
+  Tenants& tenants() { return shared_.tenants; }
 
   // From now on new Runs, sessions and uploads are told to go elsewhere. Waits for those under
   // way; false when they have not ended within the time.
   bool drain(std::chrono::nanoseconds timeout);
   bool is_draining() const { return shared_.draining; }
 
-  std::string status() const { return status_json(shared_); }
+  std::string status() const { return status_json(shared_, shared_.tenants.local()); }
   const Shared& shared() const { return shared_; }
   std::size_t connection_threads() const { return threads_.running(); }
 
@@ -60,7 +63,7 @@ class Server {
          ServerOptions options);
   Result<void> listen(const std::vector<wire::Endpoint>& endpoints);
   void accept_from(wire::Listener& listener);
-  void serve_peer(std::unique_ptr<wire::Stream> stream, std::uint64_t number);
+  void serve_peer(std::unique_ptr<wire::Stream> stream, Tenant& tenant, std::uint64_t number);
 
   Shared shared_;
   std::vector<std::unique_ptr<wire::Listener>> listeners_;

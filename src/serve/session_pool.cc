@@ -35,7 +35,12 @@ const std::string& SessionPool::Use::description() const { return entry_->descri
 void SessionPool::Use::count_run() const { entry_->runs.fetch_add(1, std::memory_order_relaxed); }
 
 SessionPool::SessionPool(engine::Engine& engine, Store& store, Options options)
-    : engine_(engine), store_(store), options_(options), janitor_([this] { close_expired(); }) {}
+    : engine_(engine),
+      store_(store),
+      options_(options),
+      quota_sessions_(options.quota_sessions),
+      quota_model_bytes_(options.quota_model_bytes),
+      janitor_([this] { close_expired(); }) {}
 
 SessionPool::~SessionPool() {
   {
@@ -51,18 +56,16 @@ Result<SessionPool::Use> SessionPool::open(const Sha256& model,
   const Key key(model, options_key(options));
   Doomed doomed;
   std::unique_lock lock(mutex_);
-  if (const auto found = entries_.find(key); found != entries_.end()) {
-    const std::shared_ptr<Entry> entry = found->second;
-    ++entry->users;
-    Use use(*this, entry);  // gives back after the mutex is free
-    changed_.wait(lock, [&] { return entry->state != Entry::State::kOpening; });
-    lock.unlock();
-    if (const std::optional<Error> failure = entry->failure) return tl::make_unexpected(*failure);
-    return use;
-  }
-  OB_CHECK_OK(make_place(doomed));
+  if (const auto found = entries_.find(key); found != entries_.end())
+    return wait_for(found->second, std::move(lock));
+  lock.unlock();
   const auto entry = std::make_shared<Entry>();
   entry->users = 1;
+  OB_TRY(entry->pin, store_.pin(model));
+  lock.lock();
+  if (const auto found = entries_.find(key); found != entries_.end())
+    return wait_for(found->second, std::move(lock));  // somebody else was sooner
+  OB_CHECK_OK(make_place(entry->pin->size_bytes(), doomed));
   entries_.emplace(key, entry);
   lock.unlock();
 
@@ -83,9 +86,20 @@ Result<SessionPool::Use> SessionPool::open(const Sha256& model,
   return use;
 }
 
+// Takes part in a session that is there, or on its way.
+Result<SessionPool::Use> SessionPool::wait_for(const std::shared_ptr<Entry>& entry,
+                                               std::unique_lock<std::mutex> lock) {
+  const std::shared_ptr<Entry> held = entry;  // the argument may go from the map
+  ++held->users;
+  Use use(*this, held);  // gives back after the mutex is free
+  changed_.wait(lock, [&] { return held->state != Entry::State::kOpening; });
+  lock.unlock();
+  if (const std::optional<Error> failure = held->failure) return tl::make_unexpected(*failure);
+  return use;
+}
+
 Result<void> SessionPool::open_engine_session(Entry& entry, const Sha256& model,
                                               const engine::OpenOptions& options) {
-  OB_TRY(entry.pin, store_.pin(model));
   const Nanoseconds start = Clock::monotonic().now();
   OB_TRY(entry.session, engine_.open(entry.pin->path(), options));
   entry.open_ms =
@@ -97,20 +111,45 @@ Result<void> SessionPool::open_engine_session(Entry& entry, const Sha256& model,
   return {};
 }
 
-// Called with the mutex held.
-Result<void> SessionPool::make_place(Doomed& doomed) {
-  if (entries_.size() < options_.max_sessions) return {};
-  auto oldest = entries_.end();
-  for (auto i = entries_.begin(); i != entries_.end(); ++i)
-    if (i->second->users == 0 &&
-        (oldest == entries_.end() || i->second->idle_since < oldest->second->idle_since))
-      oldest = i;
-  if (oldest == entries_.end())
+// Closes the sessions that have been idle for longest until one more fits. Called with the mutex
+// held.
+Result<void> SessionPool::make_place(std::uint64_t model_bytes, Doomed& doomed) {
+  for (;;) {
+    auto fits = check_quota(model_bytes);
+    if (fits) return fits;
+    auto oldest = entries_.end();
+    for (auto i = entries_.begin(); i != entries_.end(); ++i)
+      if (i->second->users == 0 &&
+          (oldest == entries_.end() || i->second->idle_since < oldest->second->idle_since))
+        oldest = i;
+    if (oldest == entries_.end()) return fits;
+    doomed.push_back(std::move(oldest->second));
+    entries_.erase(oldest);
+  }
+}
+
+Result<void> SessionPool::check_quota(std::uint64_t model_bytes) const {
+  if (entries_.size() >= options_.max_sessions)
     return error(ErrorKind::kOverloaded, "the number of sessions ({}) is at its limit",
                  entries_.size());
-  doomed.push_back(std::move(oldest->second));
-  entries_.erase(oldest);
+  if (quota_sessions_ > 0 && entries_.size() >= quota_sessions_)
+    return error(ErrorKind::kRefused, "the tenant has as many sessions as it may ({})",
+                 quota_sessions_);
+  if (quota_model_bytes_ == 0) return {};
+  std::uint64_t open_bytes = 0;
+  for (const auto& [key, entry] : entries_) open_bytes += entry->pin->size_bytes();
+  if (model_bytes > quota_model_bytes_ || open_bytes > quota_model_bytes_ - model_bytes)
+    return error(ErrorKind::kRefused,
+                 "the tenant's models would take {} bytes of the device's memory, beside {} that "
+                 "are in use, where it may have {}",
+                 model_bytes, open_bytes, quota_model_bytes_);
   return {};
+}
+
+void SessionPool::set_quota(std::uint64_t sessions, std::uint64_t model_bytes) {
+  const std::lock_guard lock(mutex_);
+  quota_sessions_ = sessions;
+  quota_model_bytes_ = model_bytes;
 }
 
 std::size_t SessionPool::close_idle() {

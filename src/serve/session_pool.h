@@ -4,7 +4,8 @@
 //
 // Thread-safe; one thread of its own closes what has been idle for too long. Uses borrow the pool,
 // which must outlive them.
-// Errors of open(): the store's, the engine's, and kOverloaded when too many sessions are in use.
+// Errors of open(): the store's, the engine's, kOverloaded when too many sessions are in use, and
+// kRefused when it is the quota (a tenant's own limit) that they are at.
 #pragma once
 
 #include <atomic>
@@ -31,6 +32,8 @@ class SessionPool {
   struct Options {
     std::size_t max_sessions = 256;
     std::chrono::nanoseconds idle_time = std::chrono::minutes(5);
+    std::uint64_t quota_sessions = 0;     // 0: none
+    std::uint64_t quota_model_bytes = 0;  // files of all models that are open; 0: none
   };
   SessionPool(engine::Engine& engine, Store& store, Options options);
   ~SessionPool();
@@ -56,6 +59,7 @@ class SessionPool {
   };
 
   Result<Use> open(const Sha256& model, const engine::OpenOptions& options);
+  void set_quota(std::uint64_t sessions, std::uint64_t model_bytes);
   // Closes what nobody uses, so that its models may go from the store; returns how many.
   std::size_t close_idle();
 
@@ -72,7 +76,9 @@ class SessionPool {
 
   Result<void> open_engine_session(Entry& entry, const Sha256& model,
                                    const engine::OpenOptions& options);
-  Result<void> make_place(Doomed& doomed);
+  Result<Use> wait_for(const std::shared_ptr<Entry>& entry, std::unique_lock<std::mutex> lock);
+  Result<void> make_place(std::uint64_t model_bytes, Doomed& doomed);
+  Result<void> check_quota(std::uint64_t model_bytes) const;
   void close_expired();
 
   engine::Engine& engine_;
@@ -81,6 +87,7 @@ class SessionPool {
   mutable std::mutex mutex_;
   std::condition_variable changed_;
   std::map<Key, std::shared_ptr<Entry>> entries_;
+  std::uint64_t quota_sessions_, quota_model_bytes_;
   bool stopping_ = false;
   std::thread janitor_;
 };

@@ -18,6 +18,7 @@
 #include "serve/session_pool.h"
 #include "serve/statistics.h"
 #include "serve/store.h"
+#include "serve/tenant.h"
 #include "serve/watcher.h"
 
 namespace outboard::serve {
@@ -31,33 +32,31 @@ struct Settings {
 };
 
 struct Shared {
-  Shared(Settings settings_, std::unique_ptr<engine::Engine> engine_, std::unique_ptr<Store> store_,
-         SessionPool::Options session_options, std::string id)
+  Shared(Settings settings_, std::unique_ptr<engine::Engine> engine_, Store::Options store_options,
+         std::unique_ptr<Store> store, SessionPool::Options session_options, std::string id)
       : settings(std::move(settings_)),
         server_id(std::move(id)),
         engine(std::move(engine_)),
-        store(std::move(store_)),
-        sessions(*engine, *store, session_options),
         queue(settings.slots),
-        buffers(settings.kept_buffer_bytes),
-        watcher([this] { return queue.depth(); }) {}
+        tenants(*engine, queue, std::move(store_options), std::move(store), session_options),
+        buffers(settings.kept_buffer_bytes) {}
 
   const Settings settings;
   const std::string server_id;
   const Nanoseconds started = Clock::monotonic().now();
   const std::unique_ptr<engine::Engine> engine;
-  const std::unique_ptr<Store> store;
-  SessionPool sessions;
   DeviceQueue queue;
+  Tenants tenants;
   BufferPool buffers;
-  Statistics statistics;
+  Statistics statistics;  // of all tenants together
   std::atomic<bool> draining{false};
   std::mutex drain_mutex;
   std::condition_variable drained;  // notified while draining, when the last Run has ended
-  Watcher watcher;                  // last: its thread uses the queue
+  Watcher watcher;
 };
 
-// The JSON document of `outboard status`; docs/operations.md has its fields.
-std::string status_json(const Shared& shared);
+// The JSON document of `outboard status`; docs/operations.md has its fields. A tenant's is about
+// itself alone; the one of "local", who runs the server, about everything.
+std::string status_json(const Shared& shared, const Tenant& tenant);
 
 }  // namespace outboard::serve

@@ -16,9 +16,9 @@ json to_json(const TimeWindow::Summary& summary) {
           {"max_us", summary.max_us}};
 }
 
-json models_json(const Shared& shared) {
+json models_json(const Tenant& tenant) {
   json models = json::array();
-  for (const Store::ModelRow& row : shared.store->models())
+  for (const Store::ModelRow& row : tenant.store().models())
     models.push_back({{"id", row.id.hex()},
                       {"files", row.files},
                       {"size_bytes", row.size_bytes},
@@ -26,9 +26,9 @@ json models_json(const Shared& shared) {
   return models;
 }
 
-json sessions_json(const Shared& shared) {
+json sessions_json(const Tenant& tenant) {
   json sessions = json::array();
-  for (const SessionPool::Row& row : shared.sessions.rows())
+  for (const SessionPool::Row& row : tenant.sessions().rows())
     sessions.push_back({{"model", row.model.hex()},
                         {"users", row.users},
                         {"runs", row.runs},
@@ -36,47 +36,92 @@ json sessions_json(const Shared& shared) {
   return sessions;
 }
 
+json store_json(const Tenant& tenant, bool with_folder) {
+  const Store::Totals store = tenant.store().totals();
+  json document = {{"models", store.models},
+                   {"files", store.files},
+                   {"used_bytes", store.used_bytes},
+                   {"limit_bytes", store.limit_bytes}};
+  if (with_folder) document["folder"] = tenant.store().folder();
+  return document;
+}
+
+json limits_json(const TenantLimits& limits) {
+  return {{"connections", limits.connections},
+          {"sessions", limits.sessions},
+          {"concurrent_runs", limits.concurrent_runs},
+          {"in_flight_bytes", limits.in_flight_bytes},
+          {"store_bytes", limits.store_bytes},
+          {"device_memory_bytes", limits.device_memory_bytes},
+          {"runs_per_s", limits.runs_per_s}};
+}
+
+// What was counted, of one tenant or of all.
+void add_counters(json& document, const Statistics& s) {
+  document.update({{"connections", s.connections.load()},
+                   {"connections_total", s.connections_total.load()},
+                   {"bad_connections", s.bad_connections.load()},
+                   {"runs", s.runs.load()},
+                   {"failed_runs", s.failed_runs.load()},
+                   {"cancelled_runs", s.cancelled_runs.load()},
+                   {"refused_runs", s.refused_runs.load()},
+                   {"runs_in_flight", s.in_flight.load()},
+                   {"bytes",
+                    {{"received", s.bytes_received.load()},
+                     {"sent", s.bytes_sent.load()},
+                     {"uploaded", s.upload_bytes.load()},
+                     {"in_flight", s.in_flight_bytes.load()}}},
+                   {"queue_wait", to_json(s.queue.summary())},
+                   {"compute", to_json(s.compute.summary())}});
+}
+
+json tenant_json(const Shared& shared, const Tenant& tenant) {
+  const TenantSpec spec = tenant.spec();
+  json document = {{"name", spec.name},
+                   {"weight", spec.weight},
+                   {"limits", limits_json(spec.limits)},
+                   {"queue_depth", shared.queue.depth(tenant.flow())},
+                   {"store", store_json(tenant, false)},
+                   {"sessions", tenant.sessions().rows().size()}};
+  add_counters(document, tenant.statistics());
+  return document;
+}
+
+// What only who runs the server may know.
+void add_operators_view(json& document, const Shared& shared) {
+  document["resident_bytes"] = resident_bytes();
+  json tenants = json::array();
+  for (const Tenant* tenant : shared.tenants.all()) tenants.push_back(tenant_json(shared, *tenant));
+  document["tenants"] = std::move(tenants);
+}
+
 }  // namespace
 
-std::string status_json(const Shared& shared) {
-  const Statistics& s = shared.statistics;
-  const Store::Totals store = shared.store->totals();
+std::string status_json(const Shared& shared, const Tenant& tenant) {
+  const bool all = tenant.is_local();
   const std::chrono::duration<double> uptime = Clock::monotonic().now() - shared.started;
-  const json document = {{"software", shared.settings.software},
-                         {"server_id", shared.server_id},
-                         {"uptime_s", uptime.count()},
-                         {"resident_bytes", resident_bytes()},
-                         {"draining", shared.draining.load()},
-                         {"device", shared.engine->device()},
-                         {"engine",
-                          {{"name", shared.engine->name()},
-                           {"version", shared.engine->version()},
-                           {"providers", shared.engine->available_providers()}}},
-                         {"slots", shared.settings.slots},
-                         {"connections", s.connections.load()},
-                         {"connections_total", s.connections_total.load()},
-                         {"bad_connections", s.bad_connections.load()},
-                         {"runs", s.runs.load()},
-                         {"failed_runs", s.failed_runs.load()},
-                         {"cancelled_runs", s.cancelled_runs.load()},
-                         {"refused_runs", s.refused_runs.load()},
-                         {"runs_in_flight", s.in_flight.load()},
-                         {"queue_depth", shared.queue.depth()},
-                         {"bytes",
-                          {{"received", s.bytes_received.load()},
-                           {"sent", s.bytes_sent.load()},
-                           {"uploaded", s.upload_bytes.load()},
-                           {"in_flight", s.in_flight_bytes.load()}}},
-                         {"queue_wait", to_json(s.queue.summary())},
-                         {"compute", to_json(s.compute.summary())},
-                         {"store",
-                          {{"folder", shared.store->folder()},
-                           {"models", store.models},
-                           {"files", store.files},
-                           {"used_bytes", store.used_bytes},
-                           {"limit_bytes", store.limit_bytes}}},
-                         {"models", models_json(shared)},
-                         {"sessions", sessions_json(shared)}};
+  json document = {{"software", shared.settings.software},
+                   {"server_id", shared.server_id},
+                   {"uptime_s", uptime.count()},
+                   {"draining", shared.draining.load()},
+                   {"device", shared.engine->device()},
+                   {"engine",
+                    {{"name", shared.engine->name()},
+                     {"version", shared.engine->version()},
+                     {"providers", shared.engine->available_providers()}}},
+                   {"slots", shared.settings.slots},
+                   {"tenant", tenant.name()},
+                   {"queue_depth", all ? shared.queue.depth() : shared.queue.depth(tenant.flow())},
+                   {"store", store_json(tenant, all)},
+                   {"models", models_json(tenant)},
+                   {"sessions", sessions_json(tenant)}};
+  add_counters(document, all ? shared.statistics : tenant.statistics());
+  if (all) {
+    add_operators_view(document, shared);
+  } else {
+    document["weight"] = tenant.spec().weight;
+    document["limits"] = limits_json(tenant.spec().limits);
+  }
   // A folder's name may be any bytes.
   return document.dump(-1, ' ', false, json::error_handler_t::replace);
 }

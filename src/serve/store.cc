@@ -75,10 +75,10 @@ Result<wire::ModelState> Store::state(const wire::ModelManifest& manifest,
     state.complete = true;
     return state;
   }
-  if (total > options_.limit_bytes)
+  if (total > limit_bytes_)
     return error(ErrorKind::kRefused,
                  "the model's size ({} bytes) must be at most the store's ({})", total,
-                 options_.limit_bytes);
+                 limit_bytes_);
   hold.reset(new Upload(*this, manifest));
   bool all = true;
   for (const wire::ModelFile& file : manifest.files) {
@@ -147,11 +147,18 @@ Result<std::unique_ptr<Store::Pin>> Store::pin(const Sha256& model) {
   const std::string folder = model_folder(model);
   // The order of use outlives a start by the manifest's time.
   ::utimensat(AT_FDCWD, (folder + "/manifest").c_str(), nullptr, 0);
-  return std::unique_ptr<Pin>(new Pin(*this, model, folder + "/files/model"));
+  std::uint64_t size_bytes = 0;
+  for (const wire::ModelFile& file : found->second.manifest.files) size_bytes += file.size_bytes;
+  return std::unique_ptr<Pin>(new Pin(*this, model, folder + "/files/model", size_bytes));
 }
 
-Store::Pin::Pin(Store& store, const Sha256& model, std::string path)
-    : store_(store), model_(model), path_(std::move(path)) {}
+Store::Pin::Pin(Store& store, const Sha256& model, std::string path, std::uint64_t size_bytes)
+    : store_(store), model_(model), path_(std::move(path)), size_bytes_(size_bytes) {}
+
+void Store::set_limit(std::uint64_t limit_bytes) {
+  const std::lock_guard lock(mutex_);
+  limit_bytes_ = limit_bytes;
+}
 
 Store::Pin::~Pin() {
   const std::lock_guard lock(store_.mutex_);
@@ -171,7 +178,7 @@ Result<void> Store::reserve(Blob& blob, std::uint64_t file_bytes) {
 }
 
 Result<void> Store::make_room(std::uint64_t bytes) {
-  while (bytes > options_.limit_bytes || used_bytes_ > options_.limit_bytes - bytes) {
+  while (bytes > limit_bytes_ || used_bytes_ > limit_bytes_ - bytes) {
     const auto older = [](const auto& a, const auto& b) {
       return a.second->last_used_s < b.second->last_used_s;
     };
@@ -184,9 +191,9 @@ Result<void> Store::make_room(std::uint64_t bytes) {
     const auto model = std::min_element(models.begin(), models.end(), older);
     const auto file = std::min_element(files.begin(), files.end(), older);
     if (model == models.end() && file == files.end())
-      return error(ErrorKind::kOverloaded,
+      return error(options_.when_full,
                    "the store is full of models in use ({} of {} bytes); {} more are needed",
-                   used_bytes_, options_.limit_bytes, bytes);
+                   used_bytes_, limit_bytes_, bytes);
     if (file == files.end() ||
         (model != models.end() && model->second->last_used_s <= file->second->last_used_s))
       evict_model(Sha256(model->first));
@@ -227,7 +234,7 @@ Store::Totals Store::totals() const {
   return {.models = models_.size(),
           .files = blobs_.size(),
           .used_bytes = used_bytes_,
-          .limit_bytes = options_.limit_bytes};
+          .limit_bytes = limit_bytes_};
 }
 
 std::vector<Store::ModelRow> Store::models() const {

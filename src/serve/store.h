@@ -36,6 +36,9 @@ class Store {
   struct Options {
     std::string folder;
     std::uint64_t limit_bytes = std::uint64_t{20} << 30;
+    // What a store that is full of models in use answers: another server may have room, or (a
+    // tenant's store) it is the client's own limit.
+    ErrorKind when_full = ErrorKind::kOverloaded;
   };
   // Makes the folder; kInvalid when it cannot be used or another server holds it.
   static Result<std::unique_ptr<Store>> open(const Options& options);
@@ -60,13 +63,15 @@ class Store {
    public:
     ~Pin();
     const std::string& path() const { return path_; }
+    std::uint64_t size_bytes() const { return size_bytes_; }  // of all its files
 
    private:
     friend class Store;
-    Pin(Store& store, const Sha256& model, std::string path);
+    Pin(Store& store, const Sha256& model, std::string path, std::uint64_t size_bytes);
     Store& store_;
     const Sha256 model_;
     const std::string path_;
+    const std::uint64_t size_bytes_;
   };
 
   // What is there of a model. Publishes it if all its files are. `upload` is empty before, and
@@ -94,6 +99,7 @@ class Store {
   };
   std::vector<ModelRow> models() const;
   const std::string& folder() const { return options_.folder; }
+  void set_limit(std::uint64_t limit_bytes);  // what is beyond it goes as room is needed
 
  private:
   struct Blob;
@@ -122,6 +128,7 @@ class Store {
   std::map<Sha256, std::shared_ptr<Blob>> blobs_;
   std::map<Sha256, Model> models_;
   std::uint64_t used_bytes_ = 0;
+  std::uint64_t limit_bytes_ = options_.limit_bytes;
 };
 
 }  // namespace outboard::serve

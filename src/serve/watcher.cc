@@ -57,8 +57,7 @@ std::optional<ErrorKind> Watcher::reason_to_stop(const Watched& watched, const A
   return std::nullopt;
 }
 
-Watcher::Watcher(std::function<std::uint32_t()> queue_depth)
-    : queue_depth_(std::move(queue_depth)), thread_([this] { watch(); }) {}
+Watcher::Watcher() : thread_([this] { watch(); }) {}
 
 Watcher::~Watcher() {
   {
@@ -137,7 +136,7 @@ void Watcher::look_at(Watched& watched, Nanoseconds now) {
   watched.next_heartbeat_ = now + limits::kHeartbeatInterval;
   watched.connection_.try_send(
       {.kind = wire::FrameKind::kHeartbeat, .request_id = watched.request_id_},
-      wire::encode(wire::Heartbeat{queue_depth_()}));
+      wire::encode(wire::Heartbeat{watched.queue_depth_()}));
 }
 
 }  // namespace outboard::serve

@@ -28,14 +28,16 @@ namespace outboard::serve {
 class Watched {
  public:
   // `stop` makes the request under way end soon; called at most once a request, on the watcher's
-  // thread.
-  Watched(wire::Connection& connection, std::function<void()> stop)
-      : connection_(connection), stop_(std::move(stop)) {}
+  // thread. `queue_depth` goes into heartbeats.
+  Watched(wire::Connection& connection, std::function<void()> stop,
+          std::function<std::uint32_t()> queue_depth)
+      : connection_(connection), stop_(std::move(stop)), queue_depth_(std::move(queue_depth)) {}
 
  private:
   friend class Watcher;
   wire::Connection& connection_;
   const std::function<void()> stop_;
+  const std::function<std::uint32_t()> queue_depth_;
   std::atomic<bool> busy_{false};
   std::mutex mutex_;  // of what follows; held while the watcher looks
   bool received_ = false;
@@ -49,8 +51,7 @@ class Watcher {
  public:
   static constexpr std::chrono::milliseconds kTick{10};
 
-  // `queue_depth` goes into heartbeats.
-  explicit Watcher(std::function<std::uint32_t()> queue_depth);
+  Watcher();
   ~Watcher();
   Watcher(const Watcher&) = delete;
   Watcher& operator=(const Watcher&) = delete;
@@ -78,7 +79,6 @@ class Watcher {
                                                  Nanoseconds now);
   void look_at(Watched& watched, Nanoseconds now);
 
-  const std::function<std::uint32_t()> queue_depth_;
   std::mutex mutex_;
   std::condition_variable changed_;
   std::vector<Watched*> all_;

@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+// A tenant: whoever shares one name, one share of the device, and one set of limits. It has a store
+// and a pool of sessions of its own and shares nothing with another but the device's time, so that
+// nobody learns from the server what another has: a model that another has uploaded is not there.
+// Who comes over loopback or a unix socket without a token is the tenant "local": the operator.
+//
+// Thread-safe. A tenant lives as long as its Tenants.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/result.h"
+#include "engine/engine.h"
+#include "serve/device_queue.h"
+#include "serve/session_pool.h"
+#include "serve/statistics.h"
+#include "serve/store.h"
+
+namespace outboard::serve {
+
+inline constexpr std::string_view kLocalTenant = "local";
+
+// Zero: none but the server's own.
+struct TenantLimits {
+  std::uint64_t connections = 0;
+  std::uint64_t sessions = 0;         // engine sessions: different models or options
+  std::uint64_t concurrent_runs = 0;  // that wait or compute
+  std::uint64_t in_flight_bytes = 0;  // inputs of Runs under way
+  std::uint64_t store_bytes = 0;
+  std::uint64_t device_memory_bytes = 0;  // files of the models that sessions have open
+  double runs_per_s = 0;                  // over a second: so many may come at once
+  bool operator==(const TenantLimits&) const = default;
+};
+
+struct TenantSpec {
+  std::string name;
+  double weight = 1;  // of its share of the device's time
+  TenantLimits limits;
+  bool operator==(const TenantSpec&) const = default;
+};
+
+// kInvalid unless it can be a folder's name: letters, digits, '.', '_' and '-', at most 64, not
+// with a '.' first, not "local".
+Result<void> check_tenant_name(std::string_view name);
+
+// So many events a second, as many at once. Pure; not thread-safe.
+class TokenBucket {
+ public:
+  // Whether one may come now. `rate_per_s` 0: always.
+  bool take(double rate_per_s, Nanoseconds now);
+
+ private:
+  double tokens_ = -1;  // -1: full
+  Nanoseconds last_{};
+};
+
+class Tenant {
+ public:
+  Tenant(TenantSpec spec, engine::Engine& engine, std::unique_ptr<Store> store,
+         SessionPool::Options sessions);
+
+  const std::string& name() const { return name_; }
+  bool is_local() const { return name_ == kLocalTenant; }
+  TenantSpec spec() const;
+  Store& store() const { return *store_; }
+  SessionPool& sessions() { return sessions_; }
+  const SessionPool& sessions() const { return sessions_; }
+  FairFlow& flow() { return flow_; }
+  const FairFlow& flow() const { return flow_; }
+  Statistics& statistics() { return statistics_; }
+  const Statistics& statistics() const { return statistics_; }
+
+  // A Run that has come: kOverloaded with a sentence when the tenant has as many under way as it
+  // may, or sent as many within the second. Otherwise counted, until run_ended().
+  Result<void> run_begins(Nanoseconds now);
+  void run_ended() { concurrent_runs_.fetch_sub(1, std::memory_order_relaxed); }
+  // The same for a connection.
+  Result<void> connection_begins(std::uint64_t server_limit);
+  void connection_ended() { statistics_.connections.fetch_sub(1); }
+  std::uint64_t in_flight_limit() const { return in_flight_limit_; }
+
+ private:
+  friend class Tenants;
+  void update(const TenantSpec& spec, DeviceQueue& queue);
+
+  const std::string name_;
+  mutable std::mutex mutex_;
+  TenantSpec spec_;
+  TokenBucket bucket_;
+  std::atomic<std::uint64_t> in_flight_limit_, concurrent_limit_;
+  std::atomic<bool> has_rate_;
+  std::uint64_t default_store_bytes_ = 0;  // where the limits name none
+  std::atomic<std::uint64_t> concurrent_runs_{0};
+  const std::unique_ptr<Store> store_;
+  SessionPool sessions_;
+  FairFlow flow_;
+  Statistics statistics_;
+};
+
+class Tenants {
+ public:
+  // The tenant "local" has the store's folder itself, others FOLDER/tenants/NAME.
+  Tenants(engine::Engine& engine, DeviceQueue& queue, Store::Options store,
+          std::unique_ptr<Store> local_store, SessionPool::Options sessions);
+
+  Tenant& local() { return *local_; }
+  const Tenant& local() const { return *local_; }
+  // The tenant of this name, made when it comes first, with the limits that `spec` has. Errors are
+  // those of Store::open.
+  Result<Tenant*> get(const TenantSpec& spec);
+  std::vector<const Tenant*> all() const;  // "local" first
+
+ private:
+  engine::Engine& engine_;
+  DeviceQueue& queue_;
+  const Store::Options store_options_;
+  const SessionPool::Options session_options_;
+  const std::unique_ptr<Tenant> local_;
+  mutable std::mutex mutex_;
+  std::map<std::string, std::unique_ptr<Tenant>> others_;
+};
+
+}  // namespace outboard::serve
