@@ -10,7 +10,7 @@ deps=${OUTBOARD_DEPS:-build/deps}
 
 packages=(
   # tools
-  g++ cmake ninja-build ccache lld pkg-config make git python3 python3-venv iproute2
+  g++ cmake ninja-build ccache lld pkg-config make git python3 python3-venv iproute2 util-linux
   clang-19 clang-format-19 clang-tidy-19 libclang-rt-19-dev
   # libraries
   libexpected-dev libflatbuffers-dev flatbuffers-compiler libssl-dev libspdlog-dev libfmt-dev libcli11-dev
