@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Installs what Outboard builds and tests with: Debian packages, a Python environment, the headers of
-# ONNX Runtime and a picture for the demo, the last three under build/deps. Does nothing where everything is there already.
+# Installs what Outboard builds and tests with: Debian packages, a Python environment, the headers of ONNX Runtime, a
+# picture for the demo and the clients of other languages, all but the first under build/deps. Does nothing where
+# everything is there already.
 #
 #   scripts/install-deps.sh [--check]    --check: say what is missing and exit 1
 set -euo pipefail
@@ -46,7 +47,10 @@ if [ ${#missing[@]} -gt 0 ]; then
   DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
 fi
 
-[ "$(cat "$stamp" 2>/dev/null)" = "$want" ] && exit 0
+if [ "$(cat "$stamp" 2>/dev/null)" = "$want" ]; then
+  scripts/install-clients.sh "$deps/clients" "$deps/venv/bin/python"
+  exit 0
+fi
 mkdir -p "$deps"
 scripts/ort-headers.sh "$deps/onnxruntime"
 python=/usr/bin/python3
@@ -63,3 +67,4 @@ if [ -f tests/clients/package.json ]; then
   (cd "$deps/node" && ONNXRUNTIME_NODE_INSTALL=skip npm install --silent --no-audit --no-fund --loglevel=error)
 fi
 echo "$want" > "$stamp"
+scripts/install-clients.sh "$deps/clients" "$deps/venv/bin/python"
