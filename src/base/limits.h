@@ -13,6 +13,8 @@ inline constexpr std::uint64_t kTensorBytes = std::uint64_t{16} << 30;  // one t
 inline constexpr std::uint64_t kRunBytes = std::uint64_t{32} << 30;     // one Run's frame
 inline constexpr std::uint64_t kRunHeaderBytes = 1u << 20;              // tensor headers of one Run
 inline constexpr std::uint64_t kUploadChunkBytes = 4u << 20;  // one chunk of a model's file
+inline constexpr std::uint64_t kTensorChunkBytes = 1u
+                                                   << 20;  // what a chunk of a coded tensor holds
 inline constexpr std::uint64_t kModelFileBytes = std::uint64_t{64} << 30;
 inline constexpr std::size_t kModelFiles = 4096;  // files of one model
 inline constexpr std::size_t kValues = 16384;     // inputs or outputs of a session
