@@ -9,9 +9,11 @@
 namespace outboard::limits {
 
 inline constexpr std::uint64_t kControlMessageBytes = 16u << 20;  // any frame that is not bulk data
-inline constexpr std::uint64_t kTensorBytes = std::uint64_t{16} << 30;  // one tensor
-inline constexpr std::uint64_t kRunBytes = std::uint64_t{32} << 30;     // one Run's frame
-inline constexpr std::uint64_t kRunHeaderBytes = 1u << 20;              // tensor headers of one Run
+inline constexpr std::uint64_t kTensorBytes = std::uint64_t{16} << 30;        // one tensor
+inline constexpr std::uint64_t kRunBytes = std::uint64_t{32} << 30;           // one Run's frame
+inline constexpr std::uint64_t kSharedRegionBytes = std::uint64_t{64} << 30;  // one direction
+inline constexpr std::uint64_t kSharedPeersBytes = std::uint64_t{16} << 40;  // mapped, of all peers
+inline constexpr std::uint64_t kRunHeaderBytes = 1u << 20;    // tensor headers of one Run
 inline constexpr std::uint64_t kUploadChunkBytes = 4u << 20;  // one chunk of a model's file
 inline constexpr std::uint64_t kTensorChunkBytes = 1u
                                                    << 20;  // what a chunk of a coded tensor holds

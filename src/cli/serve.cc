@@ -89,6 +89,7 @@ Result<serve::ServerOptions> server_options(const ServeArguments& arguments) {
   options.settings.software = "outboard " OUTBOARD_VERSION;
   options.settings.slots = arguments.slots > 0 ? arguments.slots : default_slots(arguments.device);
   options.settings.max_connections = arguments.max_connections;
+  options.settings.shared_memory = !arguments.no_shared_memory;
   return options;
 }
 
@@ -144,6 +145,9 @@ void add_options(CLI::App& verb, ServeArguments& a) {
   verb.add_flag("--spin", a.spin,
                 "Let the engine's threads spin before they sleep: quicker single Runs of larger "
                 "models where nothing else needs the cores");
+  verb.add_flag("--no-shared-memory", a.no_shared_memory,
+                "Send tensors through the socket also to clients of a unix socket, which otherwise "
+                "share memory with the server");
   verb.add_option("--slots", a.slots,
                   "Runs that may compute at the same time, the others wait in the order of "
                   "arrival; 0 is one for each core of a cpu, and one for a cuda device")

@@ -19,6 +19,7 @@ struct ServeArguments {
   std::uint64_t store_limit_bytes = 20'000'000'000;
   int threads = 0;
   bool spin = false;
+  bool no_shared_memory = false;
   std::size_t slots = 0;  // 0: default_slots()
   std::string ort_library;
   std::string device = "cpu";

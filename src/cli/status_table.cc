@@ -95,7 +95,10 @@ Result<std::string> status_table(std::string_view json_text) {
       text(at(document, {"engine", "name"})) + " " + text(at(document, {"engine", "version"})));
   row("uptime", uptime(at(document, {"uptime_s"})));
   row("memory", bytes(at(document, {"resident_bytes"})));
-  row("connections", text(at(document, {"connections"})));
+  row("connections",
+      fmt::format("{}, {} of them with shared memory ({})", text(at(document, {"connections"})),
+                  text(at(document, {"shared_memory", "connections"})),
+                  bytes(at(document, {"shared_memory", "region_bytes"}))));
   row("Runs",
       fmt::format("{} done, {} failed, {} cancelled, {} refused, {} under way",
                   text(at(document, {"runs"})), text(at(document, {"failed_runs"})),

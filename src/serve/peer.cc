@@ -38,6 +38,7 @@ Peer::Peer(Shared& shared, Tenant& tenant, std::unique_ptr<wire::Stream> stream,
 Peer::~Peer() {
   shared_.watcher.end(watched_);
   shared_.watcher.remove(watched_);
+  if (shared_link_) shared_.statistics.shared_memory_connections.fetch_sub(1);
 }
 
 void Peer::stop() {
@@ -103,16 +104,51 @@ Result<void> Peer::shake_hands(const Error* refuse) {
   if (refuse != nullptr) return tl::make_unexpected(*refuse);
   log_debug("connection opened connection={} client={} software=\"{}\"", number_, hello.client_id,
             hello.software);
-  const wire::HelloReply answer{
+  wire::HelloReply answer{
       .software = shared_.settings.software,
       .server_id = shared_.server_id,
-      .features = {},  // none is known yet: all are declined
+      .features = {},  // those that are not known are declined
       .heartbeat_ms = static_cast<std::uint32_t>(limits::kHeartbeatInterval.count()),
       .engine = shared_.engine->name() + " " + shared_.engine->version(),
       .device = shared_.engine->device()};
-  OB_CHECK_OK(reply(header, FrameKind::kHelloReply, wire::encode(answer)));
+  agree_on_shared_memory(hello, answer);
+  OB_CHECK_OK(reply_to_hello(header, answer));
   connection_.stream().set_stall_timeout(limits::kClientStallTimeout);
   return {};
+}
+
+// A descriptor that did not arrive, or that is not what it should be, is a feature declined.
+void Peer::agree_on_shared_memory(const wire::Hello& hello, wire::HelloReply& answer) {
+  const wire::Feature* offer = wire::find_feature(hello.features, wire::kFeatureSharedMemory);
+  wire::DescriptorPassing* const descriptors = connection_.stream().descriptors();
+  if (offer == nullptr || descriptors == nullptr || !shared_.settings.shared_memory) return;
+  auto link = wire::SharedLink::make(shared_.shared_budget);
+  const auto taken = link ? (*link)->take_first_region(descriptors->take_descriptor(), offer->data)
+                          : Result<void>(tl::make_unexpected(link.error()));
+  if (!taken) {
+    log_debug("shared memory declined connection={} reason=\"{}\"", number_, taken.error().message);
+    return;
+  }
+  shared_link_ = std::move(*link);
+  same_user_ = descriptors->peer_is_same_user();
+  shared_.statistics.shared_memory_connections.fetch_add(1);
+  answer.features.push_back({wire::kFeatureSharedMemory, shared_link_->feature_data()});
+}
+
+Result<void> Peer::reply_to_hello(const FrameHeader& hello, const wire::HelloReply& answer) {
+  if (!shared_link_) return reply(hello, FrameKind::kHelloReply, wire::encode(answer));
+  shared_.watcher.end(watched_);
+  OB_CHECK_OK(
+      connection_.send_with({.kind = FrameKind::kHelloReply, .request_id = hello.request_id},
+                            wire::encode(answer), shared_link_->descriptor()));
+  shared_link_->descriptor_sent();
+  return {};
+}
+
+Result<void> Peer::handle_region(const FrameHeader& header) {
+  if (!shared_link_)
+    return error(ErrorKind::kInvalid, "shared memory came, which was not agreed on");
+  return shared_link_->receive_region(connection_, header);
 }
 
 Result<void> Peer::handle(const FrameHeader& header) {
@@ -133,6 +169,8 @@ Result<void> Peer::handle(const FrameHeader& header) {
       return handle_open(header);
     case FrameKind::kSessionClose:
       return handle_close(header);
+    case FrameKind::kSharedRegion:
+      return handle_region(header);
     case FrameKind::kStatus:
       return reply(header, FrameKind::kStatusReply, status_json(shared_, tenant_));
     default:
@@ -257,6 +295,7 @@ Result<std::string> Peer::open(const wire::SessionOpen& request) {
 Result<void> Peer::handle_close(const FrameHeader& header) {
   OB_TRY(const std::string payload, read_payload(header));
   OB_TRY(const std::uint32_t handle, wire::decode_session_close(std::as_bytes(std::span(payload))));
+  misdescribed_.erase(handle);
   sessions_.erase(handle);  // not answered; a handle that is not open is no harm
   return {};
 }

@@ -11,6 +11,8 @@
 #include <deque>
 #include <map>
 #include <memory>
+#include <optional>
+#include <set>
 #include <span>
 #include <string>
 #include <vector>
@@ -19,6 +21,7 @@
 #include "serve/shared.h"
 #include "wire/connection.h"
 #include "wire/messages.h"
+#include "wire/shared_link.h"
 
 namespace outboard::serve {
 
@@ -36,14 +39,18 @@ class Peer {
   void stop();
 
  private:
-  struct Inputs;  // a Run's inputs as received
+  struct Inputs;         // a Run's inputs as received
+  struct SharedOutputs;  // memory for its outputs where it is shared
 
   Result<void> shake_hands(const Error* refuse);
+  void agree_on_shared_memory(const wire::Hello& hello, wire::HelloReply& answer);
+  Result<void> reply_to_hello(const wire::FrameHeader& hello, const wire::HelloReply& answer);
   Result<void> handle(const wire::FrameHeader& header);
   Result<void> handle_query(const wire::FrameHeader& header);
   Result<void> handle_chunk(const wire::FrameHeader& header);
   Result<void> handle_open(const wire::FrameHeader& header);
   Result<void> handle_close(const wire::FrameHeader& header);
+  Result<void> handle_region(const wire::FrameHeader& header);
   Result<void> handle_run(const wire::FrameHeader& header);
 
   // Their errors are answers to the client; what they return the connection survives.
@@ -58,10 +65,15 @@ class Peer {
   Result<Result<void>> receive_inputs(const wire::RunRequest& request, Inputs& inputs);
   Result<std::unique_ptr<engine::RunOutputs>> compute(const SessionPool::Use& use,
                                                       const wire::RunRequest& request,
-                                                      const Inputs& inputs, Deadline deadline,
-                                                      wire::ServerTimes& times);
+                                                      const Inputs& inputs, SharedOutputs& shared,
+                                                      Deadline deadline, wire::ServerTimes& times);
+  bool read_in_place(const wire::TensorHeader& input) const;
+  Result<void> make_room(const SessionPool::Use& use, const wire::RunRequest& request,
+                         SharedOutputs& outputs);
   Result<void> send_outputs(const wire::FrameHeader& header, const engine::RunOutputs& outputs,
-                            const wire::ServerTimes& times);
+                            const SharedOutputs& shared, const wire::ServerTimes& times);
+  std::optional<std::uint64_t> share_output(const engine::OutputView& output,
+                                            const SharedOutputs& shared, std::size_t index);
 
   Result<std::string> read_payload(const wire::FrameHeader& header);
   Result<void> reply(const wire::FrameHeader& request, wire::FrameKind kind,
@@ -82,7 +94,11 @@ class Peer {
   wire::Connection connection_;
   std::map<std::uint32_t, SessionPool::Use> sessions_;  // by handle
   std::deque<std::unique_ptr<Store::Upload>> uploads_;
-  std::uint64_t request_id_ = 0;  // of the frame that is being handled
+  std::unique_ptr<wire::SharedLink> shared_link_;  // where both sides agreed on it
+  bool same_user_ = false;                         // the client runs as our user
+  std::uint64_t late_bytes_ = 0;          // of the last Run's large outputs of unknown shape
+  std::set<std::uint32_t> misdescribed_;  // handles whose outputs are not of the shape they declare
+  std::uint64_t request_id_ = 0;          // of the frame that is being handled
   std::uint64_t counted_sent_ = 0, counted_received_ = 0;
   const std::unique_ptr<engine::RunControl> control_;
   DeviceQueue::Ticket ticket_;

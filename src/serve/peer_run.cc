@@ -105,6 +105,17 @@ struct Peer::Inputs {
   std::vector<engine::InputView> views;
 };
 
+struct Peer::SharedOutputs {
+  std::vector<std::optional<wire::SharedLink::Place>> places;  // as many as outputs, or empty
+  std::vector<engine::OutputBuffer> buffers;                   // over those
+  const engine::OutputBuffer* buffer(std::size_t index) const {
+    return index < places.size() && places[index] ? &buffers[index] : nullptr;
+  }
+  bool any() const {
+    return std::any_of(places.begin(), places.end(), [](const auto& p) { return p.has_value(); });
+  }
+};
+
 Result<void> Peer::handle_run(const FrameHeader& header) {
   const Nanoseconds start = now();
   const InFlight in_flight(shared_, tenant_);
@@ -136,7 +147,9 @@ Result<void> Peer::handle_run(const FrameHeader& header) {
   }
   wire::ServerTimes times;
   times.receive_ns = since_ns(start);
-  const auto outputs = compute(**use, request, inputs, deadline, times);
+  SharedOutputs shared;
+  if (shared_link_) OB_CHECK_OK(make_room(**use, request, shared));
+  const auto outputs = compute(**use, request, inputs, shared, deadline, times);
   if (!outputs) {
     const bool cancelled = outputs.error().kind == ErrorKind::kCancelled;
     count(cancelled ? &Statistics::cancelled_runs : &Statistics::failed_runs);
@@ -148,7 +161,7 @@ Result<void> Peer::handle_run(const FrameHeader& header) {
     statistics->compute.add(times.compute_ns);
   }
   (*use)->count_run();
-  return send_outputs(header, **outputs, times);
+  return send_outputs(header, **outputs, shared, times);
 }
 
 // The record before the tensors. An error is a peer's that does not speak the protocol.
@@ -165,7 +178,7 @@ Result<wire::RunRequest> Peer::receive_run_request() {
   OB_CHECK_OK(connection_.read(bytes.subspan(prefix.size())));
   OB_TRY(wire::RunRequest request, wire::decode_run_request(bytes));
   std::uint64_t data_bytes = 0;
-  for (const wire::TensorHeader& input : request.inputs) data_bytes += input.data_bytes;
+  for (const wire::TensorHeader& input : request.inputs) data_bytes += input.frame_bytes();
   if (data_bytes != connection_.payload_left())
     return error(ErrorKind::kInvalid, "the tensors of a Run ({} bytes) must fill its frame ({})",
                  data_bytes, connection_.payload_left());
@@ -194,7 +207,8 @@ Result<const SessionPool::Use*> Peer::check_run(const wire::RunRequest& request)
 
 Result<Result<void>> Peer::receive_inputs(const wire::RunRequest& request, Inputs& inputs) {
   std::uint64_t total = 0;
-  for (const wire::TensorHeader& input : request.inputs) total += aligned(input.data_bytes);
+  for (const wire::TensorHeader& input : request.inputs)
+    if (!read_in_place(input)) total += aligned(input.data_bytes);
   const std::uint64_t most =
       std::min(shared_.settings.max_in_flight_bytes, tenant_.in_flight_limit());
   if (total > most)
@@ -213,11 +227,25 @@ Result<Result<void>> Peer::receive_inputs(const wire::RunRequest& request, Input
   inputs.views.reserve(request.inputs.size());
   std::uint64_t offset = 0;
   for (const wire::TensorHeader& header : request.inputs) {
+    std::span<const std::byte> shared;
+    if (header.shared_offset) {
+      if (!shared_link_)
+        return error(ErrorKind::kInvalid, "an input is in shared memory, which was not agreed on");
+      OB_TRY(shared, shared_link_->view(*header.shared_offset, header.data_bytes));
+      if (read_in_place(header)) {
+        inputs.views.push_back(to_engine(header, shared, {}));
+        continue;
+      }
+    }
     const std::span<std::byte> data(inputs.memory.data() + offset, header.data_bytes);
     for (std::uint64_t done = 0; done < data.size();) {
       const auto step = std::min<std::uint64_t>(kReceiveStepBytes, data.size() - done);
       if (!inputs.counted_for_tenant.grow(step) || !inputs.counted.grow(step)) return full();
-      OB_CHECK_OK(connection_.read(data.subspan(done, step)));
+      if (header.shared_offset) {
+        std::memcpy(data.data() + done, shared.data() + done, step);
+      } else {
+        OB_CHECK_OK(connection_.read(data.subspan(done, step)));
+      }
       done += step;
     }
     offset += aligned(header.data_bytes);
@@ -235,11 +263,13 @@ Result<Result<void>> Peer::receive_inputs(const wire::RunRequest& request, Input
 
 Result<std::unique_ptr<engine::RunOutputs>> Peer::compute(const SessionPool::Use& use,
                                                           const wire::RunRequest& request,
-                                                          const Inputs& inputs, Deadline deadline,
+                                                          const Inputs& inputs,
+                                                          SharedOutputs& shared, Deadline deadline,
                                                           wire::ServerTimes& times) {
   std::vector<engine::OutputWanted> wanted;
   wanted.reserve(request.outputs.size());
-  for (const std::uint32_t output : request.outputs) wanted.push_back({.index = output});
+  for (std::size_t i = 0; i < request.outputs.size(); ++i)
+    wanted.push_back({.index = request.outputs[i], .buffer = shared.buffer(i)});
 
   if (std::exchange(control_used_, false)) {
     control_->reset();
@@ -254,6 +284,14 @@ Result<std::unique_ptr<engine::RunOutputs>> Peer::compute(const SessionPool::Use
     times.queue_ns = static_cast<std::uint64_t>((begun - queued).count());
     if (slot) {
       outputs = use.session().run(inputs.views, wanted, control_.get());
+      if (!outputs && outputs.error().kind == ErrorKind::kEngine && shared.any()) {
+        // Perhaps a model whose outputs are not of the shape that it declares: the engine lets that
+        // pass where it allocates. A Run has no side effects; should the second one work, the
+        // session is known for it.
+        for (engine::OutputWanted& output : wanted) output.buffer = nullptr;
+        outputs = use.session().run(inputs.views, wanted, control_.get());
+        if (outputs) misdescribed_.insert(request.session);
+      }
     } else {
       outputs = tl::make_unexpected(slot.error());
     }
@@ -267,8 +305,75 @@ Result<std::unique_ptr<engine::RunOutputs>> Peer::compute(const SessionPool::Use
   return outputs;
 }
 
+// Whether the engine may read a shared input where it lies, though its writer could change it
+// meanwhile. It may be anything then, which a computation with numbers survives; but where numbers
+// say where to read and write (indices, shapes, conditions) the engine checks them first and uses
+// them later, so those are copied. A client of another user gets no such chance with anything.
+bool Peer::read_in_place(const wire::TensorHeader& input) const {
+  if (!input.shared_offset || !same_user_) return false;
+  switch (input.type) {
+    case wire::ElementType::kFloat:
+    case wire::ElementType::kFloat16:
+    case wire::ElementType::kBfloat16:
+    case wire::ElementType::kDouble:
+    case wire::ElementType::kUint8:
+    case wire::ElementType::kInt8:
+      return true;
+    default:
+      return false;
+  }
+}
+
+// Shared memory for the large outputs: the engine writes into it where their shape is known;
+// others (as many bytes as in the last Run) are copied there.
+Result<void> Peer::make_room(const SessionPool::Use& use, const wire::RunRequest& request,
+                             SharedOutputs& outputs) {
+  using wire::SharedLink;
+  const auto& declared = use.session().info().outputs;
+  const bool trusted = !misdescribed_.contains(request.session);
+  outputs.places.resize(request.outputs.size());
+  outputs.buffers.resize(request.outputs.size());
+  std::vector<std::uint64_t> sizes(request.outputs.size(), 0);
+  std::uint64_t needed = late_bytes_;
+  for (std::size_t i = 0; i < request.outputs.size() && trusted; ++i) {
+    const engine::ValueInfo& info = declared[request.outputs[i]];
+    const auto type = static_cast<wire::ElementType>(info.type);
+    if (!info.has_shape || wire::bits_of(type) == 0) continue;
+    const auto size = wire::size_bytes(type, info.dims);  // an open dimension is negative
+    if (!size || *size < SharedLink::kLeastTensorBytes) continue;
+    sizes[i] = *size;
+    needed += SharedLink::room_for(*size);
+  }
+  OB_CHECK_OK(shared_link_->begin(connection_, needed));
+  for (std::size_t i = 0; i < sizes.size(); ++i) {
+    if (sizes[i] == 0) continue;
+    const engine::ValueInfo& info = declared[request.outputs[i]];
+    outputs.places[i] = shared_link_->place(sizes[i]);
+    if (outputs.places[i])
+      outputs.buffers[i] = {.type = info.type, .dims = info.dims, .data = outputs.places[i]->bytes};
+  }
+  return {};
+}
+
+// Where the output lies in shared memory, to which it is copied if need be; none: in the frame.
+std::optional<std::uint64_t> Peer::share_output(const engine::OutputView& output,
+                                                const SharedOutputs& shared, std::size_t index) {
+  if (!shared_link_ || output.type == engine::ElementType::kString ||
+      output.data.size() < wire::SharedLink::kLeastTensorBytes)
+    return std::nullopt;
+  const auto& place = shared.places[index];
+  if (place && place->bytes.data() == output.data.data() &&
+      place->bytes.size() == output.data.size())
+    return place->offset;
+  late_bytes_ += wire::SharedLink::room_for(output.data.size());
+  const auto late = shared_link_->place(output.data.size());
+  if (!late) return std::nullopt;
+  std::memcpy(late->bytes.data(), output.data.data(), output.data.size());
+  return late->offset;
+}
+
 Result<void> Peer::send_outputs(const FrameHeader& header, const engine::RunOutputs& outputs,
-                                const wire::ServerTimes& times) {
+                                const SharedOutputs& shared, const wire::ServerTimes& times) {
   wire::RunResult result;
   result.times = times;
   result.outputs.reserve(outputs.values().size());
@@ -277,6 +382,7 @@ Result<void> Peer::send_outputs(const FrameHeader& header, const engine::RunOutp
   std::vector<iovec> parts(1);
   parts.reserve(outputs.values().size() + 1);
   std::uint64_t total = 0;
+  late_bytes_ = 0;
   for (const engine::OutputView& output : outputs.values()) {
     std::span<const std::byte> data = output.data;
     if (output.type == engine::ElementType::kString)
@@ -289,8 +395,9 @@ Result<void> Peer::send_outputs(const FrameHeader& header, const engine::RunOutp
                                               "the wire carries",
                                               total),
                                   0});
-    result.outputs.push_back(to_wire(output, data.size()));
-    parts.push_back({const_cast<std::byte*>(data.data()), data.size()});
+    wire::TensorHeader& described = result.outputs.emplace_back(to_wire(output, data.size()));
+    described.shared_offset = share_output(output, shared, result.outputs.size() - 1);
+    parts.push_back({const_cast<std::byte*>(data.data()), described.frame_bytes()});
   }
   std::string record = wire::encode(result);
   parts.front() = {record.data(), record.size()};

@@ -20,6 +20,7 @@
 #include "serve/store.h"
 #include "serve/tenant.h"
 #include "serve/watcher.h"
+#include "wire/shared_link.h"
 
 namespace outboard::serve {
 
@@ -29,6 +30,8 @@ struct Settings {
   std::size_t max_connections = 4096;
   std::uint64_t max_in_flight_bytes = std::uint64_t{4} << 30;  // inputs of all Runs under way
   std::size_t kept_buffer_bytes = std::size_t{256} << 20;
+  bool shared_memory = true;                                 // for clients of unix sockets
+  std::uint64_t max_shared_bytes = std::uint64_t{16} << 30;  // for outputs, all connections
 };
 
 struct Shared {
@@ -39,7 +42,8 @@ struct Shared {
         engine(std::move(engine_)),
         queue(settings.slots),
         tenants(*engine, queue, std::move(store_options), std::move(store), session_options),
-        buffers(settings.kept_buffer_bytes) {}
+        buffers(settings.kept_buffer_bytes),
+        shared_budget(settings.max_shared_bytes) {}
 
   const Settings settings;
   const std::string server_id;
@@ -48,6 +52,7 @@ struct Shared {
   DeviceQueue queue;
   Tenants tenants;
   BufferPool buffers;
+  wire::SharedBudget shared_budget;
   Statistics statistics;  // of all tenants together
   std::atomic<bool> draining{false};
   std::mutex drain_mutex;

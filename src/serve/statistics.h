@@ -34,6 +34,7 @@ struct Statistics {
   std::atomic<std::uint64_t> bytes_received{0}, bytes_sent{0};  // frames' bytes, of all connections
   std::atomic<std::uint64_t> upload_bytes{0};
   std::atomic<std::uint64_t> connections{0}, connections_total{0}, bad_connections{0};
+  std::atomic<std::uint64_t> shared_memory_connections{0};
   std::atomic<std::uint64_t> in_flight{0}, in_flight_bytes{0};
   TimeWindow queue, compute;
 };

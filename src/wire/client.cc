@@ -37,17 +37,41 @@ void Client::count_frames(Pooled& pooled) {
 }
 
 Result<std::unique_ptr<Client::Pooled>> Client::connect() {
+  OB_TRY(auto pooled, connect_once(options_.shared_memory && !descriptors_get_lost_));
+  if (pooled) return pooled;
+  descriptors_get_lost_ = true;
+  return connect_once(false);
+}
+
+// nullptr: the server's descriptor did not arrive.
+Result<std::unique_ptr<Client::Pooled>> Client::connect_once(bool offer_shared_memory) {
   OB_TRY(auto stream,
          options_.connect ? options_.connect() : connect_to(endpoint_, options_.connect_timeout));
   auto pooled = std::make_unique<Pooled>(std::move(stream));
   Connection& connection = pooled->connection;
+  DescriptorPassing* const descriptors = connection.stream().descriptors();
   connection.stream().set_stall_timeout(options_.stall_timeout);
-  const Hello hello{options_.software, client_id_, options_.features};
-  OB_CHECK_OK(connection.send({.kind = FrameKind::kHello, .request_id = pooled->next_request},
-                              encode(hello)));
+  Hello hello{options_.software, client_id_, options_.features};
+  if (offer_shared_memory && descriptors != nullptr) {
+    if (auto link = SharedLink::make(shared_budget_)) pooled->shared = std::move(*link);
+  }
+  const FrameHeader header{.kind = FrameKind::kHello, .request_id = pooled->next_request++};
+  if (pooled->shared) {
+    hello.features.push_back({kFeatureSharedMemory, pooled->shared->feature_data()});
+    OB_CHECK_OK(connection.send_with(header, encode(hello), pooled->shared->descriptor()));
+    pooled->shared->descriptor_sent();
+  } else {
+    OB_CHECK_OK(connection.send(header, encode(hello)));
+  }
   OB_TRY(const std::string payload,
-         receive_reply(*pooled, pooled->next_request++, FrameKind::kHelloReply));
+         receive_reply(*pooled, header.request_id, FrameKind::kHelloReply));
   OB_TRY(HelloReply reply, decode_hello_reply(bytes_of(payload)));
+  const Feature* accepted = find_feature(reply.features, kFeatureSharedMemory);
+  if (accepted == nullptr) pooled->shared.reset();
+  if (pooled->shared &&
+      !pooled->shared->take_first_region(descriptors->take_descriptor(), accepted->data))
+    return nullptr;
+  transport_ = pooled->shared ? "shared memory" : descriptors != nullptr ? "unix" : "tcp";
   const std::lock_guard lock(mutex_);
   hello_ = std::move(reply);
   return pooled;
@@ -132,6 +156,10 @@ Result<FrameHeader> Client::receive_reply_header(Pooled& pooled, std::uint64_t r
     OB_TRY(const FrameHeader header, connection.receive_header());
     if (header.kind == FrameKind::kHeartbeat) {
       OB_CHECK_OK(connection.skip(header.length));
+      continue;
+    }
+    if (header.kind == FrameKind::kSharedRegion && pooled.shared) {
+      OB_CHECK_OK(pooled.shared->receive_region(connection, header));
       continue;
     }
     if (header.request_id != request_id)

@@ -32,6 +32,7 @@
 #include "wire/connection.h"
 #include "wire/messages.h"
 #include "wire/model_package.h"
+#include "wire/shared_link.h"
 #include "wire/transport/endpoint.h"
 
 namespace outboard::wire {
@@ -43,6 +44,7 @@ struct ClientOptions {
   // Opening a session and uploading may keep the server busy without a heartbeat for longer.
   std::chrono::milliseconds control_timeout{120'000};
   std::vector<Feature> features;
+  bool shared_memory = true;  // over a unix socket, where the server agrees
   // Tests put another transport here; by default connect_to(endpoint).
   std::function<Result<std::unique_ptr<Stream>>()> connect;
 };
@@ -143,6 +145,8 @@ class Client {
   void drop_idle();
   std::uint64_t frames_sent() const;  // over all connections so far, for tests and summaries
   std::uint64_t frames_received() const;
+  // How tensors travel: "tcp", "unix", "shared memory"; "" before the first connection.
+  std::string_view transport() const { return transport_.load(); }
 
  private:
   friend class RemoteSession;
@@ -150,6 +154,7 @@ class Client {
   struct Lease;   // takes a connection out of the pool and puts it back when it is still in step
 
   Result<std::unique_ptr<Pooled>> connect();
+  Result<std::unique_ptr<Pooled>> connect_once(bool offer_shared_memory);
   Result<Lease> acquire(bool fresh);
   void release(std::unique_ptr<Pooled> pooled);
   void close_handle(std::uint32_t handle);
@@ -164,13 +169,16 @@ class Client {
   Result<void> upload_file(Pooled& pooled, const ModelPackage& package, std::size_t index,
                            std::uint64_t have, std::uint64_t& done, const Progress& progress);
   Result<SessionDescription> open_on(Pooled& pooled, const RemoteSession& session);
-  Result<RunAccount> run_on(Pooled& pooled, const RunRequest& request,
+  Result<RunAccount> run_on(Pooled& pooled, RunRequest& request,
                             std::span<const InputTensor> inputs, OutputSink& sink,
                             CancelToken* cancel, std::uint32_t deadline_us);
 
   const Endpoint endpoint_;
   const ClientOptions options_;
   const std::string client_id_;
+  SharedBudget shared_budget_;                     // before what borrows it
+  std::atomic<bool> descriptors_get_lost_{false};  // a proxy between two unix sockets
+  std::atomic<const char*> transport_{""};
   std::mutex mutex_;
   std::vector<std::unique_ptr<Pooled>> idle_;
   std::set<std::uint32_t> closed_handles_;  // of sessions that are gone; closed where still open

@@ -19,6 +19,7 @@ inline Bytes bytes_of(std::string_view text) {
 struct Client::Pooled {
   explicit Pooled(std::unique_ptr<Stream> stream) : connection(std::move(stream)) {}
   Connection connection;
+  std::unique_ptr<SharedLink> shared;  // where both sides agreed on it
   std::set<std::uint32_t> open_handles;
   std::uint64_t next_request = 1;
   std::uint64_t counted_sent = 0, counted_received = 0;  // already in the client's counters

@@ -43,6 +43,19 @@ Result<void> Connection::send(FrameHeader header, std::string_view payload) {
   return send(header, std::span(&part, 1));
 }
 
+Result<void> Connection::send_with(FrameHeader header, std::string_view payload, int descriptor) {
+  OB_CHECK(stream_->descriptors() != nullptr);
+  header.length = payload.size();
+  std::array<std::byte, kFrameHeaderBytes> bytes = encode(header);
+  std::array<iovec, 2> parts{
+      {{bytes.data(), bytes.size()}, {const_cast<char*>(payload.data()), payload.size()}}};
+  const std::lock_guard lock(send_mutex_);
+  OB_CHECK_OK(stream_->descriptors()->write_all_with(parts, descriptor));
+  frames_sent_.fetch_add(1, std::memory_order_relaxed);
+  bytes_sent_.fetch_add(kFrameHeaderBytes + header.length, std::memory_order_relaxed);
+  return {};
+}
+
 bool Connection::try_send(FrameHeader header, std::string_view payload) {
   header.length = payload.size();
   std::array<std::byte, kFrameHeaderBytes> bytes = encode(header);

@@ -33,6 +33,8 @@ class Connection {
   // Sends header and parts in one go; header.length is set to the parts' sum. Borrows the parts.
   Result<void> send(FrameHeader header, std::span<const iovec> parts);
   Result<void> send(FrameHeader header, std::string_view payload = {});
+  // A small frame with which the peer gets a descriptor; only where stream().descriptors() is.
+  Result<void> send_with(FrameHeader header, std::string_view payload, int descriptor);
   // A small frame, unless another thread is sending: then false, and nothing was sent.
   bool try_send(FrameHeader header, std::string_view payload = {});
 

@@ -41,6 +41,8 @@ std::string_view name_of(FrameKind kind) {
       return "run";
     case FrameKind::kRunResult:
       return "run result";
+    case FrameKind::kSharedRegion:
+      return "shared region";
     case FrameKind::kStatus:
       return "status";
     case FrameKind::kStatusReply:
@@ -56,6 +58,7 @@ std::uint64_t length_limit(FrameKind kind) {
       return 64u << 10;
     case FrameKind::kHeartbeat:
     case FrameKind::kSessionClose:
+    case FrameKind::kSharedRegion:
       return 64;
     case FrameKind::kCancel:
     case FrameKind::kStatus:

@@ -34,8 +34,9 @@ enum class FrameKind : std::uint8_t {
   kSessionClose = 34,  // SessionClose record; not answered
   kRun = 48,           // RunRequest record + tensors -> kRunResult
   kRunResult = 49,
-  kStatus = 64,       // no payload -> kStatusReply
-  kStatusReply = 65,  // a JSON document
+  kSharedRegion = 50,  // SharedRegion record and a descriptor; not answered
+  kStatus = 64,        // no payload -> kStatusReply
+  kStatusReply = 65,   // a JSON document
 };
 
 std::string_view name_of(FrameKind kind);  // "unknown" for a number without a name

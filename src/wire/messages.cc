@@ -13,13 +13,19 @@ std::string take(const ByteWriter& writer) {
   return {reinterpret_cast<const char*>(writer.bytes().data()), writer.size()};
 }
 
+// Where a tensor's bytes are.
+constexpr std::uint8_t kInFrame = 0, kInSharedMemory = 1;
+
 void write_tensor_headers(ByteWriter& writer, std::span<const TensorHeader> headers) {
   for (const TensorHeader& header : headers) {
     writer.write(static_cast<std::uint8_t>(header.type));
     writer.write(static_cast<std::uint8_t>(header.dims.size()));
-    writer.zeros(6);
+    writer.zeros(1);
+    writer.write(std::uint8_t{header.shared_offset ? kInSharedMemory : kInFrame});
+    writer.zeros(4);
     writer.write(header.data_bytes);
     for (const std::int64_t dim : header.dims) writer.write(dim);
+    if (header.shared_offset) writer.write(*header.shared_offset);
   }
 }
 
@@ -27,7 +33,8 @@ Result<TensorHeader> read_tensor_header(ByteReader& reader) {
   TensorHeader header;
   const auto type = reader.read<std::uint8_t>();
   const auto rank = reader.read<std::uint8_t>();
-  const auto reserved0 = reader.read<std::uint16_t>();
+  const auto reserved0 = reader.read<std::uint8_t>();
+  const auto place = reader.read<std::uint8_t>();
   const auto reserved1 = reader.read<std::uint32_t>();
   header.data_bytes = reader.read<std::uint64_t>();
   if (!reader.ok()) return error(ErrorKind::kInvalid, "tensor header must have 16 bytes");
@@ -37,11 +44,20 @@ Result<TensorHeader> read_tensor_header(ByteReader& reader) {
     return error(ErrorKind::kInvalid, "rank ({}) must be at most {}", rank, limits::kRank);
   if (reserved0 != 0 || reserved1 != 0)
     return error(ErrorKind::kInvalid, "reserved bits of a tensor header must be zero");
+  if (place != kInFrame && place != kInSharedMemory)
+    return error(ErrorKind::kInvalid, "place ({}) of a tensor must be {} or {}", place, kInFrame,
+                 kInSharedMemory);
   header.type = static_cast<ElementType>(type);
   header.dims.reserve(rank);
   for (unsigned i = 0; i < rank; ++i) header.dims.push_back(reader.read<std::int64_t>());
   if (!reader.ok())
     return error(ErrorKind::kInvalid, "tensor header must have {} dimensions", rank);
+  if (place == kInSharedMemory) {
+    header.shared_offset = reader.read<std::uint64_t>();
+    if (!reader.ok() || header.type == ElementType::kString)
+      return error(ErrorKind::kInvalid,
+                   "tensor in shared memory must have an offset and elements of a fixed size");
+  }
 
   if (header.type == ElementType::kString) {
     const auto count = element_count(header.dims);
@@ -90,6 +106,12 @@ Result<void> check_size(ByteReader& reader, Bytes record) {
 }
 
 }  // namespace
+
+const Feature* find_feature(const std::vector<Feature>& features, std::uint32_t number) {
+  for (const Feature& feature : features)
+    if (feature.number == number) return &feature;
+  return nullptr;
+}
 
 std::string encode(const RunRequest& request) {
   ByteWriter writer;
@@ -153,6 +175,22 @@ Result<RunResult> decode_run_result(Bytes record) {
     return error(ErrorKind::kInvalid, "result record ({} bytes) is too short", record.size());
   OB_TRY(result.outputs, read_tensor_headers(reader, outputs));
   return result;
+}
+
+std::string encode_shared_region(std::uint64_t size_bytes) {
+  ByteWriter writer;
+  writer.write(size_bytes);
+  return take(writer);
+}
+
+Result<std::uint64_t> decode_shared_region(Bytes record) {
+  ByteReader reader(record);
+  const auto size = reader.read<std::uint64_t>();
+  if (!reader.ok() || reader.remaining() != 0 || size == 0 || size > limits::kSharedRegionBytes)
+    return error(ErrorKind::kInvalid,
+                 "size ({}) of shared memory must be 8 bytes long and from 1 to {}", size,
+                 limits::kSharedRegionBytes);
+  return size;
 }
 
 std::string encode(const UploadChunk& chunk) {

@@ -29,6 +29,12 @@ struct Feature {
   bool operator==(const Feature&) const = default;
 };
 
+// Numbers of Feature.
+inline constexpr std::uint32_t kFeatureSharedMemory = 2;  // data: as a shared region's record
+
+// The one with this number; nullptr: none.
+const Feature* find_feature(const std::vector<Feature>& features, std::uint32_t number);
+
 struct Hello {
   std::string software;           // "outboard 0.1.0", for people
   std::string client_id;          // random, one a client process
@@ -162,6 +168,11 @@ std::string encode(const RunResult&);
 Result<RunRequest> decode_run_request(Bytes record);
 Result<RunResult> decode_run_result(Bytes record);
 inline constexpr std::size_t kRunRecordPrefixBytes = 4;
+
+// The record of FrameKind::kSharedRegion: the size in bytes of what the descriptor that comes with
+// the frame stands for.
+std::string encode_shared_region(std::uint64_t size_bytes);
+Result<std::uint64_t> decode_shared_region(Bytes);
 
 struct Heartbeat {
   std::uint32_t queue_depth = 0;

@@ -2,6 +2,7 @@
 // Sessions on the server and their Runs: the hot path of the client.
 #include <algorithm>
 #include <array>
+#include <cstring>
 #include <limits>
 #include <optional>
 #include <utility>
@@ -106,9 +107,43 @@ void CancelToken::reset() {
 
 namespace {
 
+Result<std::span<const std::byte>> shared_view(const SharedLink* shared,
+                                               const TensorHeader& header) {
+  if (shared == nullptr)
+    return error(ErrorKind::kInvalid, "tensor came by shared memory, which was not agreed on");
+  return shared->view(*header.shared_offset, header.data_bytes);
+}
+
+// Copies the large inputs to shared memory and says in the request where they are. Returns their
+// bytes.
+Result<std::uint64_t> share_inputs(Connection& connection, SharedLink* shared, RunRequest& request,
+                                   std::span<const InputTensor> inputs) {
+  for (TensorHeader& header : request.inputs) header.shared_offset.reset();  // of another attempt
+  if (shared == nullptr) return std::uint64_t{0};
+  const auto goes_there = [](const TensorHeader& header) {
+    return header.type != ElementType::kString &&
+           header.data_bytes >= SharedLink::kLeastTensorBytes;
+  };
+  std::uint64_t needed = 0, shared_bytes = 0;
+  for (const TensorHeader& header : request.inputs)
+    if (goes_there(header)) needed += SharedLink::room_for(header.data_bytes);
+  OB_CHECK_OK(shared->begin(connection, needed));
+  for (std::size_t i = 0; i < inputs.size(); ++i) {
+    TensorHeader& header = request.inputs[i];
+    if (!goes_there(header)) continue;
+    const auto place = shared->place(header.data_bytes);
+    if (!place) continue;  // no memory: in the frame
+    std::memcpy(place->bytes.data(), inputs[i].data.data(), inputs[i].data.size());
+    header.shared_offset = place->offset;
+    shared_bytes += header.data_bytes;
+  }
+  return shared_bytes;
+}
+
 // Reads the outputs of a reply into the sink. The outer Result is the stream's; `sink_error` is set
 // when the sink would not take an output, and the rest of the reply is drained.
-Result<void> receive_outputs(Connection& connection, const RunResult& result, OutputSink& sink,
+Result<void> receive_outputs(Connection& connection, const SharedLink* shared,
+                             const RunResult& result, OutputSink& sink,
                              std::optional<Error>& sink_error) {
   for (std::size_t i = 0; i < result.outputs.size() && !sink_error; ++i) {
     const TensorHeader& header = result.outputs[i];
@@ -126,18 +161,29 @@ Result<void> receive_outputs(Connection& connection, const RunResult& result, Ou
       break;
     }
     OB_CHECK(memory->size() == header.data_bytes);
-    OB_CHECK_OK(connection.read(*memory));
+    if (header.shared_offset) {
+      OB_TRY(const auto bytes, shared_view(shared, header));
+      if (!bytes.empty()) std::memcpy(memory->data(), bytes.data(), bytes.size());
+    } else {
+      OB_CHECK_OK(connection.read(*memory));
+    }
   }
   return connection.skip(connection.payload_left());
 }
 
 }  // namespace
 
-Result<RunAccount> Client::run_on(Pooled& pooled, const RunRequest& request,
+Result<RunAccount> Client::run_on(Pooled& pooled, RunRequest& request,
                                   std::span<const InputTensor> inputs, OutputSink& sink,
                                   CancelToken* cancel, std::uint32_t deadline_us) {
   Connection& connection = pooled.connection;
   const std::uint64_t id = pooled.next_request++;
+  RunAccount account;
+  account.start_ns = now_ns();
+  const std::uint64_t sent_before = connection.bytes_sent(),
+                      received_before = connection.bytes_received();
+  OB_TRY(const std::uint64_t shared_bytes,
+         share_inputs(connection, pooled.shared.get(), request, inputs));
   const std::string record = encode(request);
   constexpr std::size_t kInlineParts = 16;
   std::array<iovec, kInlineParts> inline_parts;
@@ -149,13 +195,9 @@ Result<RunAccount> Client::run_on(Pooled& pooled, const RunRequest& request,
   }
   parts[0] = {const_cast<char*>(record.data()), record.size()};
   for (std::size_t i = 0; i < inputs.size(); ++i)
-    parts[i + 1] = {const_cast<std::byte*>(inputs[i].data.data()), inputs[i].data.size()};
+    parts[i + 1] = {const_cast<std::byte*>(inputs[i].data.data()), request.inputs[i].frame_bytes()};
 
   const CancelRegistration registration(cancel, connection, id);
-  RunAccount account;
-  account.start_ns = now_ns();
-  const std::uint64_t sent_before = connection.bytes_sent(),
-                      received_before = connection.bytes_received();
   OB_CHECK_OK(connection.send(
       {.kind = FrameKind::kRun, .request_id = id, .deadline_us = deadline_us}, parts));
   const std::int64_t sent = now_ns();
@@ -174,8 +216,11 @@ Result<RunAccount> Client::run_on(Pooled& pooled, const RunRequest& request,
   OB_CHECK_OK(connection.read({reinterpret_cast<std::byte*>(result_record.data()) + prefix.size(),
                                record_bytes - prefix.size()}));
   OB_TRY(const RunResult result, decode_run_result(bytes_of(result_record)));
-  std::uint64_t data_bytes = 0;
-  for (const TensorHeader& output : result.outputs) data_bytes += output.data_bytes;
+  std::uint64_t data_bytes = 0, shared_output_bytes = 0;
+  for (const TensorHeader& output : result.outputs) {
+    data_bytes += output.frame_bytes();
+    shared_output_bytes += output.data_bytes - output.frame_bytes();
+  }
   if (result.outputs.size() != request.outputs.size() || data_bytes != connection.payload_left())
     return error(ErrorKind::kInvalid,
                  "result with {} outputs of {} bytes came where {} outputs and {} bytes were left",
@@ -183,7 +228,7 @@ Result<RunAccount> Client::run_on(Pooled& pooled, const RunRequest& request,
                  connection.payload_left());
 
   std::optional<Error> sink_error;
-  OB_CHECK_OK(receive_outputs(connection, result, sink, sink_error));
+  OB_CHECK_OK(receive_outputs(connection, pooled.shared.get(), result, sink, sink_error));
   if (sink_error) {
     pooled.reported_error = true;  // the stream itself is in step
     return tl::make_unexpected(std::move(*sink_error));
@@ -192,8 +237,8 @@ Result<RunAccount> Client::run_on(Pooled& pooled, const RunRequest& request,
   account.wait_ns = static_cast<std::uint64_t>(first_byte - sent);
   account.receive_ns = static_cast<std::uint64_t>(now_ns() - first_byte);
   account.server = result.times;
-  account.bytes_sent = connection.bytes_sent() - sent_before;
-  account.bytes_received = connection.bytes_received() - received_before;
+  account.bytes_sent = connection.bytes_sent() - sent_before + shared_bytes;
+  account.bytes_received = connection.bytes_received() - received_before + shared_output_bytes;
   return account;
 }
 

@@ -57,6 +57,9 @@ struct TensorHeader {
   ElementType type = ElementType::kUndefined;
   std::vector<std::int64_t> dims;
   std::uint64_t data_bytes = 0;  // on the wire; for kString see encode_strings
+  // Where in the sender's shared memory the data lies (wire/shared_link.h); none: in the frame.
+  std::optional<std::uint64_t> shared_offset = std::nullopt;
+  std::uint64_t frame_bytes() const { return shared_offset ? 0 : data_bytes; }
 };
 
 // String tensors travel as one uint32 length an element, then all the bytes.

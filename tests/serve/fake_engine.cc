@@ -30,9 +30,17 @@ class Control final : public engine::RunControl {
 
 class Outputs final : public engine::RunOutputs {
  public:
-  explicit Outputs(const engine::InputView& input) : bytes_(input.data.begin(), input.data.end()) {
+  Outputs(const engine::InputView& input, const engine::OutputBuffer* buffer) {
+    std::span<const std::byte> data;
+    if (buffer != nullptr) {
+      std::copy(input.data.begin(), input.data.end(), buffer->data.begin());
+      data = buffer->data;
+    } else {
+      bytes_.assign(input.data.begin(), input.data.end());
+      data = bytes_;
+    }
     values_.push_back(
-        {.type = input.type, .dims = {input.dims.begin(), input.dims.end()}, .data = bytes_});
+        {.type = input.type, .dims = {input.dims.begin(), input.dims.end()}, .data = data});
   }
 
  private:
@@ -52,7 +60,9 @@ class Session final : public engine::Session {
                             .dims = {-1},
                             .dim_names = {"n"}};
     info_.inputs.push_back(value);
+    if (word_ == "fixed") info_.inputs.back().dims = {65536};
     value.name = "y";
+    if (word_ == "fixed" || word_ == "lying") value.dims = {65536};
     if (word_ == "sequence") {
       value.kind = "sequence";
       value.type = engine::ElementType::kUndefined;
@@ -65,13 +75,19 @@ class Session final : public engine::Session {
   const engine::ModelInfo& info() const override { return info_; }
 
   Result<std::unique_ptr<engine::RunOutputs>> run(std::span<const engine::InputView> inputs,
-                                                  std::span<const engine::OutputWanted>,
+                                                  std::span<const engine::OutputWanted> wanted,
                                                   engine::RunControl* control) override {
     if (word_ == "fail")
       return tl::make_unexpected(Error{ErrorKind::kEngine, "the fake engine fails", 6});
     if (word_ == "block" && !wait(static_cast<Control&>(*control)))
       return tl::make_unexpected(Error{ErrorKind::kCancelled, "terminated", 1});
-    return std::unique_ptr<engine::RunOutputs>(std::make_unique<Outputs>(inputs[0]));
+    const engine::OutputBuffer* const buffer = wanted.empty() ? nullptr : wanted[0].buffer;
+    if (buffer != nullptr && buffer->data.size() != inputs[0].data.size())
+      return tl::make_unexpected(Error{ErrorKind::kEngine, "the output has another shape", 2});
+    auto outputs = std::make_unique<Outputs>(inputs[0], buffer);
+    stage_->last_input = inputs[0].data.data();
+    stage_->last_output = outputs->values()[0].data.data();
+    return std::unique_ptr<engine::RunOutputs>(std::move(outputs));
   }
 
  private:

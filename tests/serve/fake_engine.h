@@ -2,6 +2,9 @@
 // An engine whose models are words, so that a test decides what a Run does and when it ends:
 //   "echo"    one float input of any length, one output with the same elements
 //   "block"   the same, but a Run waits for release() or for its control
+//   "fixed"   a float input and output of 65536 elements, written to the caller's memory if there
+//   is
+//             some; "lying" says so of its output, which is as long as its input
 //   "reject"  cannot be opened;  "fail" opens, and its Runs fail;  "sequence" has no tensor output
 // Thread-safe.
 #pragma once
@@ -28,6 +31,7 @@ class FakeEngine final : public engine::Engine {
     bool openings_held = false;
     int opening = 0;
     std::atomic<int> opened{0}, alive{0};
+    std::atomic<const void*> last_input{nullptr}, last_output{nullptr};  // of a Run
 
     void wait_for_running(int count);
     void release(int count);

@@ -61,6 +61,23 @@ std::string run_result_payload() {
   return encode(result) + std::string("\x2a\0\0\0\0\0\0\0\x21\x03", 10);
 }
 
+// One tensor in shared memory between two in the frame.
+std::string run_shared_payload() {
+  RunRequest request{5,
+                     {0},
+                     {{ElementType::kUint8, {3}, 3},
+                      {ElementType::kFloat, {2, 2}, 16},
+                      {ElementType::kUint8, {1}, 1}}};
+  request.inputs[1].shared_offset = 128;
+  return encode(request) + "abcd";
+}
+
+std::string run_result_shared_payload() {
+  RunResult result{{11, 22, 33, 4}, {{ElementType::kFloat, {64, 64}, 16384}}};
+  result.outputs[0].shared_offset = 0;
+  return encode(result);
+}
+
 Bytes bytes_of(std::string_view text) { return as_byte_span(text); }
 
 template <typename Record>
@@ -75,7 +92,7 @@ Result<void> decode_run_like(std::string_view payload, Result<Record> (*decode)(
   if (!reader.ok()) return error(ErrorKind::kInvalid, "record is cut off");
   OB_TRY(const Record record, decode(record_bytes));
   for (const TensorHeader& tensor : record.*tensors) {
-    const auto data = reader.take(tensor.data_bytes);
+    const auto data = reader.take(tensor.frame_bytes());
     if (!reader.ok()) return error(ErrorKind::kInvalid, "tensor is cut off");
     if (tensor.type == ElementType::kString)
       OB_CHECK_OK([&]() -> Result<void> {
@@ -117,6 +134,12 @@ std::vector<GoldenFrame> golden_frames() {
       {"session_close", FrameKind::kSessionClose, encode_session_close(5)},
       {"run", FrameKind::kRun, run_payload()},
       {"run_result", FrameKind::kRunResult, run_result_payload()},
+      {"hello_shared_memory", FrameKind::kHello,
+       encode(Hello{
+           "outboard 0.1.0", "client", {{kFeatureSharedMemory, encode_shared_region(65536)}}})},
+      {"shared_region", FrameKind::kSharedRegion, encode_shared_region(1u << 20)},
+      {"run_shared", FrameKind::kRun, run_shared_payload()},
+      {"run_result_shared", FrameKind::kRunResult, run_result_shared_payload()},
       {"status", FrameKind::kStatus, {}},
       {"status_reply", FrameKind::kStatusReply, "{\"runs\": 1}"},
   };
@@ -160,6 +183,8 @@ Result<void> decode_as_receiver(std::string_view bytes) {
       return without_value(decode_session_description(bytes_of(payload)));
     case FrameKind::kSessionClose:
       return without_value(decode_session_close(bytes_of(payload)));
+    case FrameKind::kSharedRegion:
+      return without_value(decode_shared_region(bytes_of(payload)));
     case FrameKind::kUploadChunk:
       return without_value(decode_upload_chunk(bytes_of(payload.substr(0, kUploadChunkBytes))));
     case FrameKind::kRun:

@@ -111,7 +111,8 @@ void Process::report() {
   servers.reserve(links_.size());
   for (const auto& link : links_) {
     servers.push_back({link->address(), std::string(name_of(link->state())),
-                       link->client().frames_sent(), link->client().frames_received()});
+                       link->client().frames_sent(), link->client().frames_received(),
+                       std::string(link->client().transport())});
   }
   write_reports(config_, sessions, servers, trace_);
 }

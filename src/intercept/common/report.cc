@@ -164,6 +164,7 @@ std::string summary_json(const Config& config, const std::vector<AccountFigures>
   json.key("servers").begin_array();
   for (const ServerFigures& server : servers) {
     json.begin_object().member("address", server.address).member("state", server.state);
+    json.member("transport", server.transport);
     json.member("frames_sent", server.frames_sent);
     json.member("frames_received", server.frames_received).end_object();
   }

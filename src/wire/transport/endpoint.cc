@@ -19,27 +19,13 @@
 #include <system_error>
 
 #include "base/clock.h"
+#include "wire/transport/file_descriptor.h"
 #include "wire/transport/socket.h"
 
 namespace outboard::wire {
 namespace {
 
 std::string reason(int code) { return std::generic_category().message(code); }
-
-class FileDescriptor {
- public:
-  explicit FileDescriptor(int fd) : fd_(fd) {}
-  ~FileDescriptor() {
-    if (fd_ >= 0) ::close(fd_);
-  }
-  FileDescriptor(const FileDescriptor&) = delete;
-  FileDescriptor& operator=(const FileDescriptor&) = delete;
-  int get() const { return fd_; }
-  int release() { return std::exchange(fd_, -1); }
-
- private:
-  int fd_;
-};
 
 struct AddressList {
   addrinfo* first = nullptr;

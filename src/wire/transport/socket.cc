@@ -7,11 +7,12 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <atomic>
+#include <array>
 #include <cerrno>
 #include <climits>
 #include <cstring>
 #include <system_error>
+#include <vector>
 
 namespace outboard::wire {
 namespace {
@@ -24,7 +25,7 @@ tl::unexpected<Error> socket_error(int code, std::string_view what) {
                std::generic_category().message(code), what);
 }
 
-class SocketStream final : public Stream {
+class SocketStream : public Stream {
  public:
   explicit SocketStream(int fd) : fd_(fd) {
     const int one = 1;  // fails on unix sockets, which have no Nagle to switch off
@@ -34,37 +35,12 @@ class SocketStream final : public Stream {
 
   Result<std::size_t> read_some(std::span<const iovec> buffers) override {
     msghdr message{};
-    message.msg_iov = const_cast<iovec*>(buffers.data());  // recvmsg does not change it
-    message.msg_iovlen = std::min<std::size_t>(buffers.size(), IOV_MAX);
-    for (;;) {
-      const ssize_t n = ::recvmsg(fd_, &message, 0);
-      if (n > 0) return static_cast<std::size_t>(n);
-      if (n == 0) return error(ErrorKind::kDisconnected, "peer closed the connection");
-      if (errno != EINTR) return socket_error(errno, "receiving");
-    }
+    return receive(buffers, message);
   }
 
   Result<void> write_all(std::span<iovec> buffers) override {
-    while (!buffers.empty()) {
-      msghdr message{};
-      message.msg_iov = buffers.data();
-      message.msg_iovlen = std::min<std::size_t>(buffers.size(), IOV_MAX);
-      const ssize_t sent = ::sendmsg(fd_, &message, MSG_NOSIGNAL);
-      if (sent < 0) {
-        if (errno == EINTR) continue;
-        return socket_error(errno, "sending");
-      }
-      auto left = static_cast<std::size_t>(sent);
-      while (!buffers.empty() && left >= buffers.front().iov_len) {
-        left -= buffers.front().iov_len;
-        buffers = buffers.subspan(1);
-      }
-      if (left > 0) {
-        buffers.front().iov_base = static_cast<char*>(buffers.front().iov_base) + left;
-        buffers.front().iov_len -= left;
-      }
-    }
-    return {};
+    msghdr message{};
+    return send_all(buffers, message);
   }
 
   void set_stall_timeout(std::chrono::milliseconds timeout) override {
@@ -88,13 +64,126 @@ class SocketStream final : public Stream {
 
   int poll_fd() const override { return fd_; }
 
+ protected:
+  int fd() const { return fd_; }
+
+  // `message` may bring room for ancillary data.
+  Result<std::size_t> receive(std::span<const iovec> buffers, msghdr& message) {
+    message.msg_iov = const_cast<iovec*>(buffers.data());  // recvmsg does not change it
+    message.msg_iovlen = std::min<std::size_t>(buffers.size(), IOV_MAX);
+    const auto control_bytes = message.msg_controllen;
+    for (;;) {
+      message.msg_controllen = control_bytes;
+      const ssize_t n = ::recvmsg(fd_, &message, MSG_CMSG_CLOEXEC);
+      if (n > 0) return static_cast<std::size_t>(n);
+      if (n == 0) return error(ErrorKind::kDisconnected, "peer closed the connection");
+      if (errno != EINTR) return socket_error(errno, "receiving");
+    }
+  }
+
+  // The ancillary data of `message` leaves with the first byte.
+  Result<void> send_all(std::span<iovec> buffers, msghdr& message) {
+    while (!buffers.empty()) {
+      message.msg_iov = buffers.data();
+      message.msg_iovlen = std::min<std::size_t>(buffers.size(), IOV_MAX);
+      const ssize_t sent = ::sendmsg(fd_, &message, MSG_NOSIGNAL);
+      if (sent < 0) {
+        if (errno == EINTR) continue;
+        return socket_error(errno, "sending");
+      }
+      message.msg_control = nullptr;
+      message.msg_controllen = 0;
+      auto left = static_cast<std::size_t>(sent);
+      while (!buffers.empty() && left >= buffers.front().iov_len) {
+        left -= buffers.front().iov_len;
+        buffers = buffers.subspan(1);
+      }
+      if (left > 0) {
+        buffers.front().iov_base = static_cast<char*>(buffers.front().iov_base) + left;
+        buffers.front().iov_len -= left;
+      }
+    }
+    return {};
+  }
+
  private:
   const int fd_;
   std::chrono::milliseconds timeout_{0};
 };
 
+// A unix socket: bytes, and descriptors beside them.
+class UnixStream final : public SocketStream, public DescriptorPassing {
+ public:
+  using SocketStream::SocketStream;
+
+  Result<std::size_t> read_some(std::span<const iovec> buffers) override {
+    alignas(cmsghdr) std::array<char, CMSG_SPACE(kMostAtOnce * sizeof(int))> control;
+    msghdr message{};
+    message.msg_control = control.data();
+    message.msg_controllen = control.size();
+    OB_TRY(const std::size_t n, receive(buffers, message));
+    if (message.msg_controllen > 0) OB_CHECK_OK(keep_descriptors(message));
+    return n;
+  }
+
+  Result<void> write_all_with(std::span<iovec> buffers, int descriptor) override {
+    alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int))> control{};
+    msghdr message{};
+    message.msg_control = control.data();
+    message.msg_controllen = control.size();
+    cmsghdr* const head = CMSG_FIRSTHDR(&message);
+    head->cmsg_level = SOL_SOCKET;
+    head->cmsg_type = SCM_RIGHTS;
+    head->cmsg_len = CMSG_LEN(sizeof descriptor);
+    std::memcpy(CMSG_DATA(head), &descriptor, sizeof descriptor);
+    return send_all(buffers, message);
+  }
+
+  FileDescriptor take_descriptor() override {
+    if (waiting_.empty()) return {};
+    FileDescriptor oldest = std::move(waiting_.front());
+    waiting_.erase(waiting_.begin());
+    return oldest;
+  }
+
+  bool peer_is_same_user() const override {
+    ucred peer{};
+    socklen_t size = sizeof peer;
+    return ::getsockopt(fd(), SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0 &&
+           peer.uid == ::geteuid();
+  }
+
+  DescriptorPassing* descriptors() override { return this; }
+
+ private:
+  static constexpr std::size_t kMostAtOnce = 2, kMostWaiting = 4;
+
+  Result<void> keep_descriptors(msghdr& message) {
+    for (cmsghdr* head = CMSG_FIRSTHDR(&message); head != nullptr;
+         head = CMSG_NXTHDR(&message, head)) {
+      if (head->cmsg_level != SOL_SOCKET || head->cmsg_type != SCM_RIGHTS) continue;
+      for (std::size_t at = CMSG_LEN(0); at + sizeof(int) <= head->cmsg_len; at += sizeof(int)) {
+        int received = -1;
+        std::memcpy(&received, reinterpret_cast<const char*>(head) + at, sizeof received);
+        waiting_.emplace_back(received);
+      }
+    }
+    if ((message.msg_flags & MSG_CTRUNC) == 0 && waiting_.size() <= kMostWaiting) return {};
+    waiting_.clear();
+    return error(ErrorKind::kInvalid, "peer sent more descriptors than it may");
+  }
+
+  std::vector<FileDescriptor> waiting_;
+};
+
 }  // namespace
 
-std::unique_ptr<Stream> make_socket_stream(int fd) { return std::make_unique<SocketStream>(fd); }
+std::unique_ptr<Stream> make_socket_stream(int fd) {
+  int domain = 0;
+  socklen_t size = sizeof domain;
+  if (::getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &size) == 0 && domain == AF_UNIX)
+    return std::make_unique<UnixStream>(fd);
+  return std::make_unique<SocketStream>(fd);
+}
 
 }  // namespace outboard::wire

@@ -16,8 +16,22 @@
 #include <utility>
 
 #include "base/result.h"
+#include "wire/transport/file_descriptor.h"
 
 namespace outboard::wire {
+
+// What a unix socket can do beyond bytes. Thread-safety: as the Stream's.
+class DescriptorPassing {
+ public:
+  virtual ~DescriptorPassing() = default;
+  // Like Stream::write_all(); the peer gets `descriptor` with the first byte. Borrows it.
+  virtual Result<void> write_all_with(std::span<iovec> buffers, int descriptor) = 0;
+  // The oldest descriptor that came with bytes read so far and was not taken yet; none: false. At
+  // most 4 wait; a peer that sends more breaks its stream (kInvalid).
+  virtual FileDescriptor take_descriptor() = 0;
+  // Whether the peer connected, or listened, as the user that this process runs as.
+  virtual bool peer_is_same_user() const = 0;
+};
 
 class Stream {
  public:
@@ -43,6 +57,9 @@ class Stream {
   // Readable (as poll(2) sees it) when the peer has sent something or gone; -1: this transport has
   // none, and peek() must be asked now and then.
   virtual int poll_fd() const = 0;
+
+  // nullptr where no descriptor can be passed.
+  virtual DescriptorPassing* descriptors() { return nullptr; }
 };
 
 // Two ends in this process, without the kernel: what tests and simulations use. Each direction
