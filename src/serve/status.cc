@@ -90,10 +90,9 @@ json tenant_json(const Shared& shared, const Tenant& tenant) {
 // What only who runs the server may know.
 void add_operators_view(json& document, const Shared& shared) {
   document["resident_bytes"] = resident_bytes();
-  document["shared_memory"] = {
-      {"connections", shared.statistics.shared_memory_connections.load()},
-      {"region_bytes", shared.shared_budget.own.used_bytes()},
-      {"limit_bytes", shared.settings.max_shared_bytes}};
+  document["shared_memory"] = {{"connections", shared.statistics.shared_memory_connections.load()},
+                               {"region_bytes", shared.shared_budget.own.used_bytes()},
+                               {"limit_bytes", shared.settings.max_shared_bytes}};
   json tenants = json::array();
   for (const Tenant* tenant : shared.tenants.all()) tenants.push_back(tenant_json(shared, *tenant));
   document["tenants"] = std::move(tenants);
