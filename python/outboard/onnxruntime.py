@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is replaced in ONNX Runtime's extension module: the session by a subclass of itself that opens a stub, and the
-setters of SessionOptions that have no getter, whose values are recorded in the options object itself (the marks of
-src/intercept/onnxruntime/option_marks.h)."""
+"""What is replaced in ONNX Runtime's extension module: the session by a subclass of itself that opens a stub, and what
+belongs to it: options (marks.py), the server's GPU (devices.py), the end of a Run."""
 import ctypes
 import os
 import sys
 import time
+import weakref
 
-from . import native
+from . import asynchronous, devices, marks, native
 
 _ERRORS = {  # OrtErrorCode: (exception, the name in its message)
     1: ("Fail", "FAIL"), 2: ("InvalidArgument", "INVALID_ARGUMENT"), 3: ("NoSuchFile", "NO_SUCHFILE"),
@@ -15,25 +15,16 @@ _ERRORS = {  # OrtErrorCode: (exception, the name in its message)
     7: ("InvalidProtobuf", "INVALID_PROTOBUF"), 8: ("ModelLoaded", "MODEL_LOADED"),
     9: ("NotImplemented", "NOT_IMPLEMENTED"), 10: ("InvalidGraph", "INVALID_GRAPH"), 11: ("EPFail", "EP_FAIL"),
 }
-_OWN_OPERATORS = "it brings the program's own operators"
-_OWN_WEIGHTS = "it brings initializers from the program's memory"
-# Setters after which a session's model is no longer what its file says.
-_STAYS_LOCAL = {
-    "register_custom_ops_library": _OWN_OPERATORS,
-    "add_initializer": _OWN_WEIGHTS,
-    "add_external_initializers": _OWN_WEIGHTS,
-    "add_external_initializers_from_files_in_memory": _OWN_WEIGHTS,
-    "add_provider_for_devices": "it names devices of this machine",
-    "set_provider_selection_policy": "it names devices of this machine",
-    "set_provider_selection_policy_delegate": "it names devices of this machine",
-    "set_ep_context_data_read_func": "it reads a compiled model by a function of the program",
-}
+_CPU = "CPUExecutionProvider"
+_bound_outputs = weakref.WeakKeyDictionary()  # SessionIOBinding: names of its outputs
 
 
 def patch(extension):
     """`extension`: the module onnxruntime.capi._pybind_state, just executed."""
-    options = _patch_options(extension.SessionOptions)
+    devices.patch(extension)
+    options = marks.patch(extension)
     _patch_run_options(extension.RunOptions)
+    _patch_binding(extension.SessionIOBinding)
     extension.InferenceSession = _make_session(extension, options)
     os.register_at_fork(after_in_child=_report_when_child_ends)
 
@@ -44,64 +35,6 @@ def _report_when_child_ends():
     util = sys.modules.get("multiprocessing.util")
     if util is not None:
         util.register_after_fork(native, lambda _: util.Finalize(None, native.report, exitpriority=-100))
-
-
-class _Options:
-    """The original methods of SessionOptions, and marks made with them."""
-
-    def __init__(self, cls):
-        self.add_entry = cls.add_session_config_entry
-        self.get_entry = cls.get_session_config_entry
-        self.register = cls.register_custom_ops_library
-
-    def mark(self, options, name, value):
-        self.add_entry(options, "outboard." + name, str(value))
-
-    def mark_in_list(self, options, name, value):
-        counter = f"outboard.{name}.count"
-        try:
-            count = int(self.get_entry(options, counter))
-        except RuntimeError:  # not there yet
-            count = 0
-        self.add_entry(options, f"outboard.{name}.{count}", value)
-        self.add_entry(options, counter, str(count + 1))
-
-    def mark_attributes(self, options, disabled_optimizers=()):
-        """What has a getter in Python and none in C."""
-        self.mark(options, "graph_optimization_level", int(options.graph_optimization_level))
-        self.mark(options, "execution_mode", int(options.execution_mode))
-        self.mark(options, "intra_op_threads", options.intra_op_num_threads)
-        if options.optimized_model_filepath:
-            self.mark(options, "stays_local", "it asks for the optimised model to be written")
-
-
-def _patch_options(cls):
-    options = _Options(cls)
-
-    def replace(name, after):
-        original = getattr(cls, name, None)
-        if original is None:
-            return
-
-        def method(self, *args, **kwargs):
-            result = original(self, *args, **kwargs)
-            after(self, *args, **kwargs)
-            return result
-
-        method.__name__, method.__doc__ = name, original.__doc__
-        setattr(cls, name, method)
-
-    def config_entry(self, key=None, value=None, **kwargs):
-        options.mark_in_list(self, "config_key", key if key is not None else kwargs["arg0"])
-
-    replace("add_session_config_entry", config_entry)
-    replace("add_free_dimension_override_by_name",
-            lambda self, name, size: options.mark_in_list(self, "free_dimension", f"n:{int(size)}:{name}"))
-    replace("add_free_dimension_override_by_denotation",
-            lambda self, name, size: options.mark_in_list(self, "free_dimension", f"d:{int(size)}:{name}"))
-    for name, why in _STAYS_LOCAL.items():
-        replace(name, lambda self, *args, _why=why, **kwargs: options.mark(self, "stays_local", _why))
-    return options
 
 
 def _patch_run_options(cls):
@@ -115,6 +48,26 @@ def _patch_run_options(cls):
     cls.terminate = property(lambda self: original.__get__(self, type(self)), set_terminate, doc=original.__doc__)
 
 
+def _patch_binding(cls):
+    """Remembers which outputs are bound, so that only those travel."""
+
+    def remember(original):
+        def method(self, name, *arguments):
+            result = original(self, name, *arguments)
+            _bound_outputs.setdefault(self, set()).add(name)
+            return result
+        return method
+
+    cls.bind_output, cls.bind_ortvalue_output = remember(cls.bind_output), remember(cls.bind_ortvalue_output)
+    clear = cls.clear_binding_outputs
+
+    def clear_binding_outputs(self):
+        clear(self)
+        _bound_outputs.pop(self, None)
+
+    cls.clear_binding_outputs = clear_binding_outputs
+
+
 def _prepare(plan, model, is_path):
     if is_path:
         return native.plan_prepare(plan, os.fsencode(model), None, 0)
@@ -125,13 +78,47 @@ def _stub_options(extension, program):
     """Options for the stub: the program's about logs and profiles, and nothing about the model."""
     stub = extension.SessionOptions()
     stub.graph_optimization_level = extension.GraphOptimizationLevel.ORT_DISABLE_ALL
-    # run_async() needs a second thread, unless the program said that there is one.
-    stub.intra_op_num_threads = 1 if program.intra_op_num_threads == 1 else 2
+    stub.intra_op_num_threads = 1
     stub.inter_op_num_threads = 1
     for name in ("enable_profiling", "profile_file_prefix", "logid", "log_severity_level", "log_verbosity_level",
                  "use_per_session_threads", "enable_cpu_mem_arena", "enable_mem_pattern"):
         setattr(stub, name, getattr(program, name))
     return stub
+
+
+def _text(settings):
+    return {str(key): str(value) for key, value in settings.items()}
+
+
+class _Providers:
+    """What a program asked for at initialize_session(), and what of it this machine's library can take."""
+
+    def __init__(self, extension, options, session_options, names, settings):
+        emulated = devices.emulated_providers()
+        available, known = extension.get_available_providers(), extension.get_all_providers()
+        self.named = bool(names)
+        self.local = [(n, s) for n, s in zip(names, settings) if n not in emulated]
+        self.unknown = [n for n in names if n not in known and n not in available]  # the library says so itself
+        asked = list(zip(names, settings)) if names else options.providers(session_options)
+        # Without a word about it a session takes the best that there is.
+        self.asked = [(n, _text(s)) for n, s in asked or [(n, {}) for n in emulated] if n in available]
+
+    def tell(self, plan):
+        """To the plan, unless they are marks of the options that it has a clone of."""
+        if self.named:
+            native.plan_provider(plan, "", {})
+        offered = devices.offered_providers()
+        for name, settings in self.asked:
+            if name in offered:
+                native.plan_provider(plan, name, settings)
+
+    def of_session(self):
+        """{name: options} as the session shows them."""
+        shown = {}
+        for name, settings in self.asked:
+            shown[name] = {"device_id": "0", **settings} if name in devices.offered_providers() else settings
+        shown.setdefault(_CPU, {})
+        return shown
 
 
 def _make_session(extension, options):
@@ -150,31 +137,61 @@ def _make_session(extension, options):
         cls = getattr(extension, _ERRORS.get(taken[0], _ERRORS[1])[0], type(error))
         return cls(formatted(*taken))
 
-    class InferenceSession(base):
+    class Deferred(type(base)):
+        """Lets the extension's own constructor wait for initialize_session(), which names the providers; the class of
+        the extension's classes insists on it at once."""
+
+        def __call__(cls, *args, **kwargs):
+            return type.__call__(cls, *args, **kwargs)
+
+    class InferenceSession(base, metaclass=Deferred):
         __doc__ = base.__doc__
         _outboard_plan = None  # freed when the stub is initialised; kept by a session that stays here
         _outboard_stub = False
+        _outboard_profile = None  # of a stub whose library writes one
 
         def __init__(self, session_options, model, is_path, read_config_from_model):
             self._outboard_options = session_options
+            self._outboard_model = (model, is_path, read_config_from_model)
+
+        def initialize_session(self, providers, provider_options, disabled_optimizers):
+            model, is_path, read_config = self._outboard_model
+            self._outboard_model = None
+            session_options = self._outboard_options
+            asked = _Providers(extension, options, session_options, providers, provider_options)
             plan = self._outboard_plan = native.plan_new()
             options.mark_attributes(session_options)
-            if read_config_from_model:
+            if read_config:
                 options.mark(session_options, "stays_local", "its configuration is read from the model")
             options.register(session_options, native.LIBRARY_PATH)  # clones them for the plan
-            if _prepare(plan, model, is_path):
-                try:
-                    stub = _stub_options(extension, session_options)
-                    native.plan_attach(plan)
-                    options.register(stub, native.LIBRARY_PATH)
-                    options.add_entry(stub, "session.load_model_format", "ONNX")
-                    options.add_entry(stub, "session.intra_op.allow_spinning", "0")
-                    base.__init__(self, stub, native.plan_stub(plan), False, False)
-                    self._outboard_stub = True
-                    return
-                except Exception as error:
-                    native.plan_give_up(plan, f"stub could not be opened: {error}".encode())
-            base.__init__(self, session_options, model, is_path, read_config_from_model)
+            asked.tell(plan)
+            if disabled_optimizers:
+                native.plan_config(plan, b"optimization.disable_specified_optimizers",
+                                   ";".join(sorted(disabled_optimizers)).encode())
+            if _prepare(plan, model, is_path) and self._outboard_open_stub(plan, asked):
+                return
+            base.__init__(self, session_options, model, is_path, read_config)
+            base.initialize_session(self, [n for n, _ in asked.local], [s for _, s in asked.local],
+                                    disabled_optimizers)
+
+        def _outboard_open_stub(self, plan, asked):
+            try:
+                stub = _stub_options(extension, self._outboard_options)
+                native.plan_attach(plan)
+                options.register(stub, native.LIBRARY_PATH)
+                options.add_entry(stub, "session.load_model_format", "ONNX")
+                options.add_entry(stub, "session.intra_op.allow_spinning", "0")
+                model = native.plan_stub(plan)
+                base.__init__(self, stub, model, False, False)
+            except Exception as error:
+                native.plan_give_up(plan, f"stub could not be opened: {error}".encode())
+                return False
+            base.initialize_session(self, [*asked.unknown, _CPU], [{}] * (len(asked.unknown) + 1), set())
+            self._outboard_stub = True
+            self._outboard_providers = asked.of_session()
+            self._outboard_free()
+            self._outboard_positions = {output.name: i for i, output in enumerate(self.outputs_meta)}
+            return True
 
         def __del__(self):
             self._outboard_free()
@@ -188,14 +205,13 @@ def _make_session(extension, options):
         def session_options(self):
             return self._outboard_options if self._outboard_stub else base.session_options.__get__(self)
 
-        def initialize_session(self, providers, provider_options, disabled_optimizers):
+        def get_providers(self):
+            return list(self._outboard_providers) if self._outboard_stub else base.get_providers(self)
+
+        def get_provider_options(self):
             if not self._outboard_stub:
-                return base.initialize_session(self, providers, provider_options, disabled_optimizers)
-            base.initialize_session(self, ["CPUExecutionProvider"], [{}], set())
-            self._outboard_free()
-            outputs = [output.name for output in self.outputs_meta]
-            self._outboard_positions = {name: i for i, name in enumerate(outputs)}
-            return None
+                return base.get_provider_options(self)
+            return {name: dict(settings) for name, settings in self._outboard_providers.items()}
 
         def _outboard_begin(self, names, run_options):
             """None when the Run needs no frame: all outputs, and nobody may end it."""
@@ -249,17 +265,13 @@ def _make_session(extension, options):
                 fetch_names, run_options)
 
         def run_with_iobinding(self, binding, run_options=None):
-            return self._outboard_run(lambda: base.run_with_iobinding(self, binding, run_options), None, run_options)
+            return self._outboard_run(lambda: base.run_with_iobinding(self, binding, run_options),
+                                      _bound_outputs.get(binding), run_options)
 
         def run_async(self, output_names, input_feed, callback, user_data, run_options=None):
-            if not self._outboard_stub:
+            if not self._outboard_stub or self._outboard_options.intra_op_num_threads == 1:
                 return base.run_async(self, output_names, input_feed, callback, user_data, run_options)
-
-            def with_own_error(results, data, error):
-                taken = native.take_error() if error else None
-                callback(results, data, taken[1] if taken else error)
-
-            return base.run_async(self, output_names, input_feed, with_own_error, user_data, run_options)
+            asynchronous.run(lambda: self.run(output_names, input_feed, run_options), callback, user_data)
 
     InferenceSession.__qualname__ = base.__qualname__
     InferenceSession.__module__ = base.__module__

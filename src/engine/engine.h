@@ -82,7 +82,8 @@ struct OpenOptions {
   bool parallel_execution = false;
   std::map<std::string, std::int64_t> free_dimensions_by_name{}, free_dimensions_by_denotation{};
   std::map<std::string, std::string> config_entries{};
-  // Options for the device's own provider are taken; providers of other devices are passed over.
+  // Those of available_providers() are taken, in this order; others are passed over. A CUDA device
+  // computes with CUDAExecutionProvider whether it is named or not.
   std::vector<Provider> providers{};
   // Threads of this session alone; 0: the engine's shared pool where it has one, else its choice.
   int intra_op_threads = 0;
@@ -151,6 +152,7 @@ class Engine {
   virtual std::string name() const = 0;     // "onnxruntime"
   virtual std::string version() const = 0;  // "1.31.1"
   virtual std::string device() const = 0;   // "cpu", "cuda:0"
+  // The providers that OpenOptions may name on this device, the most capable first.
   virtual std::vector<std::string> available_providers() const = 0;
   virtual Result<std::shared_ptr<Session>> open(const std::string& path,
                                                 const OpenOptions& options) = 0;

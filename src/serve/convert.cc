@@ -73,6 +73,25 @@ constexpr std::array<std::string_view, 7> kCudaTaken = {
     "enable_skip_layer_norm_strict_mode",
 };
 
+// Those of the TensorRT provider, likewise: no files, no limits of memory.
+constexpr std::array<std::string_view, 15> kTensorRtTaken = {
+    "trt_max_partition_iterations",
+    "trt_min_subgraph_size",
+    "trt_fp16_enable",
+    "trt_bf16_enable",
+    "trt_int8_enable",
+    "trt_force_sequential_engine_build",
+    "trt_context_memory_sharing_enable",
+    "trt_layer_norm_fp32_fallback",
+    "trt_builder_optimization_level",
+    "trt_auxiliary_streams",
+    "trt_sparsity_enable",
+    "trt_profile_min_shapes",
+    "trt_profile_max_shapes",
+    "trt_profile_opt_shapes",
+    "trt_op_types_to_exclude",
+};
+
 template <std::size_t N>
 bool contains(const std::array<std::string_view, N>& list, std::string_view key) {
   return std::find(list.begin(), list.end(), key) != list.end();
@@ -126,11 +145,13 @@ Result<engine::OpenOptions> to_engine(const wire::SessionOptions& options) {
     }
   }
   for (const wire::ProviderChoice& choice : options.providers) {
-    if (choice.name != "CUDAExecutionProvider") continue;
+    const bool cuda = choice.name == "CUDAExecutionProvider";
+    if (!cuda && choice.name != "TensorrtExecutionProvider") continue;
     engine::Provider& provider = result.providers.emplace_back();
     provider.name = choice.name;
     for (const auto& [key, value] : choice.options)
-      if (contains(kCudaTaken, key)) provider.options.emplace(key, value);
+      if (cuda ? contains(kCudaTaken, key) : contains(kTensorRtTaken, key))
+        provider.options.emplace(key, value);
   }
   return result;
 }

@@ -110,7 +110,8 @@ Result<void> Peer::shake_hands(const Error* refuse) {
       .features = {},  // those that are not known are declined
       .heartbeat_ms = static_cast<std::uint32_t>(limits::kHeartbeatInterval.count()),
       .engine = shared_.engine->name() + " " + shared_.engine->version(),
-      .device = shared_.engine->device()};
+      .device = shared_.engine->device(),
+      .providers = shared_.engine->available_providers()};
   agree_on_shared_memory(hello, answer);
   OB_CHECK_OK(reply_to_hello(header, answer));
   connection_.stream().set_stall_timeout(limits::kClientStallTimeout);

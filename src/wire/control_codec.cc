@@ -206,8 +206,9 @@ std::string encode(const HelloReply& m) {
   const auto software = b.CreateString(m.software), id = b.CreateString(m.server_id);
   const auto features = to_features(b, m.features);
   const auto engine = b.CreateString(m.engine), device = b.CreateString(m.device);
-  return finish(b,
-                fbs::CreateHelloReply(b, software, id, features, m.heartbeat_ms, engine, device));
+  const auto providers = b.CreateVectorOfStrings(m.providers);
+  return finish(b, fbs::CreateHelloReply(b, software, id, features, m.heartbeat_ms, engine, device,
+                                         providers));
 }
 
 std::string encode(const Error& m) {
@@ -293,7 +294,11 @@ Result<HelloReply> decode_hello_reply(Bytes bytes) {
                from_features(fields, root->features()),
                root->heartbeat_ms(),
                fields.text(root->engine(), "engine", limits::kNameBytes),
-               fields.text(root->device(), "device", limits::kNameBytes)};
+               fields.text(root->device(), "device", limits::kNameBytes),
+               {}};
+  for (std::size_t i = 0, n = fields.count(root->providers(), "providers", 64); i < n; ++i)
+    m.providers.push_back(fields.text(root->providers()->Get(static_cast<unsigned>(i)),
+                                      "provider name", limits::kNameBytes));
   OB_CHECK_OK(fields.result());
   return m;
 }

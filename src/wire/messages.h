@@ -49,6 +49,8 @@ struct HelloReply {
   std::uint32_t heartbeat_ms = 0;  // how often a heartbeat comes while a request is worked on
   std::string engine;              // "onnxruntime 1.31.1"
   std::string device;              // "cpu", "cuda:0"
+  // Execution providers that a session may ask for, the most capable first.
+  std::vector<std::string> providers;
   bool operator==(const HelloReply&) const = default;
 };
 

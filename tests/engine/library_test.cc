@@ -20,8 +20,8 @@ TEST(Library, SaysWhatItIs) {
   EXPECT_EQ(engine->name(), "onnxruntime");
   EXPECT_TRUE(engine->version().starts_with("1.")) << engine->version();
   EXPECT_EQ(engine->device(), "cpu");
-  const auto providers = engine->available_providers();
-  EXPECT_NE(std::find(providers.begin(), providers.end(), "CPUExecutionProvider"), providers.end());
+  // What the device offers, not all that was compiled into the library.
+  EXPECT_EQ(engine->available_providers(), std::vector<std::string>{"CPUExecutionProvider"});
 }
 
 TEST(Library, APathWithoutALibraryIsNotFound) {

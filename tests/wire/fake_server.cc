@@ -58,7 +58,7 @@ bool FakeServer::handle(Connection& connection, const FrameHeader& header,
   switch (header.kind) {
     case FrameKind::kHello:
       return reply(FrameKind::kHelloReply,
-                   encode(HelloReply{"fake", "id", {}, 200, "none", "cpu"}));
+                   encode(HelloReply{"fake", "id", {}, 200, "none", "cpu", {}}));
     case FrameKind::kPing:
       return reply(FrameKind::kPong, payload);
     case FrameKind::kStatus:

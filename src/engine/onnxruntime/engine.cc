@@ -24,15 +24,32 @@ OpenOptions with_format(OpenOptions options, std::string_view head) {
   return options;
 }
 
+// TensorRT's provider may be in the library while TensorRT itself is not on the machine: tried, not
+// asked.
+std::vector<std::string> usable_providers(const Library& library, const Device& device) {
+  std::vector<std::string> providers;
+  if (device.cuda) {
+    OpenOptions options;
+    options.providers.push_back({std::string(kTensorRtProvider), {}});
+    if (make_session_options(library, device, options)) providers.emplace_back(kTensorRtProvider);
+    providers.emplace_back(kCudaProvider);
+  }
+  providers.emplace_back(kCpuProvider);
+  return providers;
+}
+
 class OnnxRuntimeEngine final : public Engine {
  public:
   OnnxRuntimeEngine(std::shared_ptr<const Library> library, Device device, std::string device_name)
-      : library_(std::move(library)), device_(device), device_name_(std::move(device_name)) {}
+      : library_(std::move(library)),
+        device_(device),
+        device_name_(std::move(device_name)),
+        providers_(usable_providers(*library_, device_)) {}
 
   std::string name() const override { return "onnxruntime"; }
   std::string version() const override { return library_->version(); }
   std::string device() const override { return device_name_; }
-  std::vector<std::string> available_providers() const override;
+  std::vector<std::string> available_providers() const override { return providers_; }
 
   Result<std::shared_ptr<Session>> open(const std::string& path,
                                         const OpenOptions& options) override {
@@ -69,17 +86,8 @@ class OnnxRuntimeEngine final : public Engine {
   std::shared_ptr<const Library> library_;
   const Device device_;
   const std::string device_name_;
+  const std::vector<std::string> providers_;
 };
-
-std::vector<std::string> OnnxRuntimeEngine::available_providers() const {
-  char** names = nullptr;
-  int count = 0;
-  std::vector<std::string> providers;
-  if (!library_->check(library_->api().GetAvailableProviders(&names, &count))) return providers;
-  for (int i = 0; i < count; ++i) providers.emplace_back(names[i]);
-  (void)library_->check(library_->api().ReleaseAvailableProviders(names, count));
-  return providers;
-}
 
 }  // namespace
 

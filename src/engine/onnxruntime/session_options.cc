@@ -8,7 +8,42 @@
 namespace outboard::engine {
 namespace {
 
-constexpr std::string_view kCudaProvider = "CUDAExecutionProvider";
+const Provider* find(const std::vector<Provider>& providers, std::string_view name) {
+  for (const Provider& provider : providers)
+    if (provider.name == name) return &provider;
+  return nullptr;
+}
+
+// A provider's options as the table's Update functions take them; borrows `settings`.
+struct KeysAndValues {
+  explicit KeysAndValues(const std::map<std::string, std::string>& settings) {
+    for (const auto& [key, value] : settings) {
+      keys.push_back(key.c_str());
+      values.push_back(value.c_str());
+    }
+  }
+  std::vector<const char*> keys, values;
+};
+
+std::map<std::string, std::string> settings_of(const Provider* provider, int index) {
+  std::map<std::string, std::string> settings;
+  if (provider != nullptr) settings = provider->options;
+  settings["device_id"] = std::to_string(index);
+  return settings;
+}
+
+Result<void> append_tensorrt(const Library& library, OrtSessionOptions* target, int index,
+                             const Provider& provider) {
+  const OrtApi& api = library.api();
+  const auto settings = settings_of(&provider, index);
+  const KeysAndValues entries(settings);
+  Owned<OrtTensorRTProviderOptionsV2> tensorrt(api.ReleaseTensorRTProviderOptions);
+  OB_CHECK_OK(library.check(api.CreateTensorRTProviderOptions(tensorrt.out())));
+  OB_CHECK_OK(library.check(api.UpdateTensorRTProviderOptions(
+      tensorrt.get(), entries.keys.data(), entries.values.data(), entries.keys.size())));
+  return library.check(
+      api.SessionOptionsAppendExecutionProvider_TensorRT_V2(target, tensorrt.get()));
+}
 
 Result<void> append_cuda(const Library& library, OrtSessionOptions* target, int index,
                          const std::vector<Provider>& providers) {
@@ -18,19 +53,12 @@ Result<void> append_cuda(const Library& library, OrtSessionOptions* target, int 
         ErrorKind::kUnimplemented,
         "the device (cuda:{}) needs ONNX Runtime 1.11 or later, and the library ({}) is {}", index,
         library.path(), library.version());
-  std::map<std::string, std::string> settings;
-  for (const Provider& provider : providers)
-    if (provider.name == kCudaProvider) settings = provider.options;
-  settings["device_id"] = std::to_string(index);
-  std::vector<const char*> keys, values;
-  for (const auto& [key, value] : settings) {
-    keys.push_back(key.c_str());
-    values.push_back(value.c_str());
-  }
+  const auto settings = settings_of(find(providers, kCudaProvider), index);
+  const KeysAndValues entries(settings);
   Owned<OrtCUDAProviderOptionsV2> cuda(api.ReleaseCUDAProviderOptions);
   OB_CHECK_OK(library.check(api.CreateCUDAProviderOptions(cuda.out())));
-  OB_CHECK_OK(library.check(
-      api.UpdateCUDAProviderOptions(cuda.get(), keys.data(), values.data(), keys.size())));
+  OB_CHECK_OK(library.check(api.UpdateCUDAProviderOptions(
+      cuda.get(), entries.keys.data(), entries.values.data(), entries.keys.size())));
   return library.check(api.SessionOptionsAppendExecutionProvider_CUDA_V2(target, cuda.get()));
 }
 
@@ -70,7 +98,10 @@ Result<Owned<OrtSessionOptions>> make_session_options(const Library& library, co
   Owned<OrtSessionOptions> target(library.api().ReleaseSessionOptions);
   OB_CHECK_OK(library.check(library.api().CreateSessionOptions(target.out())));
   OB_CHECK_OK(apply(library, target.get(), options));
-  if (device.cuda) OB_CHECK_OK(append_cuda(library, target.get(), device.index, options.providers));
+  if (!device.cuda) return target;
+  if (const Provider* tensorrt = find(options.providers, kTensorRtProvider))
+    OB_CHECK_OK(append_tensorrt(library, target.get(), device.index, *tensorrt));
+  OB_CHECK_OK(append_cuda(library, target.get(), device.index, options.providers));
   return target;
 }
 

@@ -13,6 +13,10 @@
 
 namespace outboard::engine {
 
+inline constexpr std::string_view kCpuProvider = "CPUExecutionProvider";
+inline constexpr std::string_view kCudaProvider = "CUDAExecutionProvider";
+inline constexpr std::string_view kTensorRtProvider = "TensorrtExecutionProvider";
+
 struct Device {
   bool cuda = false;
   int index = 0;
@@ -21,7 +25,8 @@ struct Device {
 // "cpu" or "cuda:N"; kInvalid otherwise.
 Result<Device> parse_device(std::string_view text);
 
-// With the device's execution provider appended. kEngine when the library cannot use the device.
+// With the device's execution provider appended, and before it TensorRT where the options name it.
+// kEngine when the library cannot use the device.
 Result<Owned<OrtSessionOptions>> make_session_options(const Library& library, const Device& device,
                                                       const OpenOptions& options);
 

@@ -72,6 +72,23 @@ std::string Process::why_all_local() const {
   return {};
 }
 
+std::vector<std::string> Process::server_providers() {
+  if (!why_all_local().empty()) return {};
+  {
+    const std::lock_guard lock(mutex_);
+    if (!server_providers_.empty()) return server_providers_;
+  }
+  for (const auto& link : links_) {
+    if (!link->usable()) continue;
+    auto hello = link->hello();
+    if (!hello) continue;
+    const std::lock_guard lock(mutex_);
+    server_providers_ = std::move(hello->providers);
+    return server_providers_;
+  }
+  return {};
+}
+
 std::shared_ptr<Account> Process::new_account(std::string model) {
   auto account = std::make_shared<Account>(next_account_.fetch_add(1), std::move(model));
   const std::lock_guard lock(mutex_);

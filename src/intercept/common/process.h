@@ -39,6 +39,10 @@ class Process {
   // Why nothing at all can go out: "" or a sentence.
   std::string why_all_local() const;
 
+  // The execution providers that the first server that answers offers; asked at the first call, and
+  // again until one has answered. Empty when none does, and in mode local.
+  std::vector<std::string> server_providers();
+
   std::shared_ptr<Account> new_account(std::string model);
   Trace* trace() { return config_.trace_path.empty() ? nullptr : &trace_; }
   CancelRegistry& cancels() { return cancels_; }
@@ -68,6 +72,7 @@ class Process {
   std::mutex vendor_mutex_;
   mutable std::mutex mutex_;
   std::vector<std::shared_ptr<Account>> accounts_;
+  std::vector<std::string> server_providers_;
   std::atomic<std::uint64_t> next_account_{1};
   Trace trace_;
   CancelRegistry cancels_;

@@ -55,6 +55,16 @@ bool ServerLink::note(const Error& error) {
   return true;
 }
 
+Result<wire::HelloReply> ServerLink::hello() {
+  auto reply = client_.hello();
+  if (!reply) {
+    note(reply.error());
+  } else if (state() == State::kUnknown) {
+    set_state(State::kUp);
+  }
+  return reply;
+}
+
 Result<std::shared_ptr<wire::RemoteSession>> ServerLink::open(
     const wire::ModelPackage& model, const wire::SessionOptions& options, bool upload,
     const wire::Client::Progress& progress) {

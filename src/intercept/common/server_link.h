@@ -37,6 +37,9 @@ class ServerLink {
   const std::string& address() const { return address_; }
   wire::Client& client() { return client_; }
 
+  // What the server says of itself; connects if need be, and notes a failure.
+  Result<wire::HelloReply> hello();
+
   // Opens a session on the server. kNotFound when the server lacks the model and `upload` is false.
   // Blocks for as long as it takes; what the outcome says of the server is noted.
   Result<std::shared_ptr<wire::RemoteSession>> open(const wire::ModelPackage& model,

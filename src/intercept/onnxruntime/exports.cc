@@ -10,6 +10,15 @@
 #include <vector>
 
 #include "intercept/onnxruntime/hooks.h"
+#include "intercept/onnxruntime/provider_hooks.h"
+#include "intercept/onnxruntime/providers.h"
+
+extern "C" {
+OrtStatus* OrtSessionOptionsAppendExecutionProvider_CUDA(OrtSessionOptions* options,
+                                                         int device) noexcept;
+OrtStatus* OrtSessionOptionsAppendExecutionProvider_Tensorrt(OrtSessionOptions* options,
+                                                             int device) noexcept;
+}
 
 namespace outboard::intercept::onnxruntime {
 namespace {
@@ -84,12 +93,53 @@ GetApiBase real_entry_point(const void* caller) {
   return reinterpret_cast<GetApiBase>(found);
 }
 
+// Functions that a library has only when it was built with the provider.
+constexpr const char* kAppendCuda = "OrtSessionOptionsAppendExecutionProvider_CUDA";
+constexpr const char* kAppendTensorRt = "OrtSessionOptionsAppendExecutionProvider_Tensorrt";
+using AppendLegacy = OrtStatus* (*)(OrtSessionOptions*, int);
+
+// The library's own where it has one and that works here, else the server's provider.
+OrtStatus* append_legacy(const void* caller, const char* function, const char* provider,
+                         OrtSessionOptions* options, int device) {
+  if (real_dlsym_pointer == nullptr) real_dlsym_pointer = find_real_dlsym();
+  const GetApiBase entry = real_entry_point(caller);
+  Runtime* runtime = entry == nullptr ? nullptr : runtime_of(entry());
+  Dl_info library{};
+  AppendLegacy own = nullptr;
+  if (entry != nullptr && ::dladdr(reinterpret_cast<const void*>(entry), &library) != 0) {
+    if (void* handle = ::dlopen(library.dli_fname, RTLD_NOLOAD | RTLD_LAZY)) {
+      void* found = real_dlsym_pointer(handle, function);
+      if (found != nullptr && !is_ours(found)) own = reinterpret_cast<AppendLegacy>(found);
+      ::dlclose(handle);
+    }
+  }
+  if (own == nullptr && runtime == nullptr) {
+    return entry == nullptr ? nullptr
+                            : entry()->GetApi(1)->CreateStatus(
+                                  ORT_FAIL, "this library has no such execution provider");
+  }
+  if (runtime == nullptr) return own(options, device);
+  return append_legacy_provider(*runtime, options, provider, device,
+                                own == nullptr ? nullptr : own(options, device), own != nullptr);
+}
+
+bool is_an_entry_point(const char* name) noexcept {
+  return __builtin_strcmp(name, kEntryPoint) == 0 || __builtin_strcmp(name, kAppendCuda) == 0 ||
+         __builtin_strcmp(name, kAppendTensorRt) == 0;
+}
+
 // Off the fast path, so that dlsym() itself stays a jump.
-__attribute__((noinline)) void* entry_point_by_name(void* handle) noexcept {
-  void* found = real_dlsym_pointer(handle, kEntryPoint);
-  if (found == nullptr) return found;
-  if (!is_ours(found)) intercept(reinterpret_cast<GetApiBase>(found));
-  return found;
+__attribute__((noinline)) void* entry_point_by_name(void* handle, const char* name) noexcept {
+  void* found = real_dlsym_pointer(handle, name);
+  if (__builtin_strcmp(name, kEntryPoint) == 0) {
+    if (found != nullptr && !is_ours(found)) intercept(reinterpret_cast<GetApiBase>(found));
+    return found;
+  }
+  // A library without the provider: ours answers for it.
+  if (found != nullptr || real_dlsym_pointer(handle, kEntryPoint) == nullptr) return found;
+  const bool cuda = __builtin_strcmp(name, kAppendCuda) == 0;
+  return reinterpret_cast<void*>(cuda ? &OrtSessionOptionsAppendExecutionProvider_CUDA
+                                      : &OrtSessionOptionsAppendExecutionProvider_Tensorrt);
 }
 
 }  // namespace
@@ -111,10 +161,23 @@ __attribute__((visibility("default"))) const OrtApiBase* OrtGetApiBase() noexcep
 // -O2 at least (CMakeLists.txt), and a test looks at what a second preloaded library gets.
 __attribute__((visibility("default"))) void* dlsym(void* handle, const char* name) noexcept {
   if (ours::real_dlsym_pointer == nullptr) ours::real_dlsym_pointer = ours::find_real_dlsym();
-  if (handle != RTLD_NEXT && __builtin_strcmp(name, "OrtGetApiBase") == 0) {
-    return ours::entry_point_by_name(handle);
+  if (handle != RTLD_NEXT && __builtin_strncmp(name, "Ort", 3) == 0 &&
+      ours::is_an_entry_point(name)) {
+    return ours::entry_point_by_name(handle, name);
   }
   return ours::real_dlsym_pointer(handle, name);
+}
+
+__attribute__((visibility("default"))) OrtStatus* OrtSessionOptionsAppendExecutionProvider_CUDA(
+    OrtSessionOptions* options, int device) noexcept {
+  return ours::append_legacy(__builtin_return_address(0), ours::kAppendCuda, ours::kCudaProvider,
+                             options, device);
+}
+
+__attribute__((visibility("default"))) OrtStatus* OrtSessionOptionsAppendExecutionProvider_Tensorrt(
+    OrtSessionOptions* options, int device) noexcept {
+  return ours::append_legacy(__builtin_return_address(0), ours::kAppendTensorRt,
+                             ours::kTensorRtProvider, options, device);
 }
 
 }  // extern "C"

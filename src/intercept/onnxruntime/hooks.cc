@@ -13,6 +13,7 @@
 
 #include "base/log.h"
 #include "intercept/onnxruntime/option_marks.h"
+#include "intercept/onnxruntime/provider_hooks.h"
 #include "intercept/onnxruntime/session_hooks.h"
 
 namespace outboard::intercept::onnxruntime {
@@ -137,15 +138,14 @@ struct Hooks {
   static OrtStatus* AddSessionConfigEntry(OrtSessionOptions* options, const char* key,
                                           const char* value) noexcept {
     OrtStatus* status = ort().AddSessionConfigEntry(options, key, value);
-    if (status == nullptr) mark_in_list(runtime(), options, marks::kConfigKeys, key);
+    if (status == nullptr) mark(runtime(), options, marks::kConfigKeys, key);
     return status;
   }
   static OrtStatus* AddFreeDimensionOverride(OrtSessionOptions* options, const char* denotation,
                                              std::int64_t size) noexcept {
     OrtStatus* status = ort().AddFreeDimensionOverride(options, denotation, size);
     if (status == nullptr) {
-      mark_in_list(runtime(), options, marks::kFreeDimensions,
-                   fmt::format("d:{}:{}", size, denotation));
+      mark(runtime(), options, marks::kFreeDimensions, fmt::format("d:{}:{}", size, denotation));
     }
     return status;
   }
@@ -153,7 +153,7 @@ struct Hooks {
                                                    std::int64_t size) noexcept {
     OrtStatus* status = ort().AddFreeDimensionOverrideByName(options, name, size);
     if (status == nullptr) {
-      mark_in_list(runtime(), options, marks::kFreeDimensions, fmt::format("n:{}:{}", size, name));
+      mark(runtime(), options, marks::kFreeDimensions, fmt::format("n:{}:{}", size, name));
     }
     return status;
   }
@@ -236,6 +236,7 @@ struct Hooks {
     OUTBOARD_HOOK(AddInitializer);
     OUTBOARD_HOOK(AddExternalInitializers);
     if (api_version >= 18) OUTBOARD_HOOK(AddExternalInitializersFromFilesInMemory);
+    write_provider_hooks(runtime(), table);
 #undef OUTBOARD_HOOK
   }
 };

@@ -24,7 +24,8 @@ class Reopener : public std::enable_shared_from_this<Reopener> {
   Reopener& operator=(const Reopener&) = delete;
 
   Runtime& runtime() const { return runtime_; }
-  const OrtSessionOptions* options() const { return options_; }
+  // To be changed only before the first open().
+  OrtSessionOptions* options() const { return options_; }
   const OrtEnv* env() const { return env_; }
   // `from_memory`: open it as bytes, as the program did.
   Result<OrtSession*> open(const wire::ModelPackage& package, bool from_memory) const;

@@ -50,17 +50,6 @@ T number(std::string_view text, T otherwise) {
   return value;
 }
 
-template <typename Visit>
-void for_each_in_list(const Runtime& runtime, const OrtSessionOptions* options, const char* list,
-                      Visit visit) {
-  const auto count = read_entry(runtime, options, fmt::format("{}.count", list).c_str());
-  for (int i = 0; i < number(count.value_or("0"), 0); ++i) {
-    if (auto value = read_entry(runtime, options, fmt::format("{}.{}", list, i).c_str())) {
-      visit(*value);
-    }
-  }
-}
-
 void read_free_dimension(std::string_view entry, wire::SessionOptions& options) {
   const std::size_t colon = entry.find(':', 2);
   if (entry.size() < 4 || colon == std::string_view::npos) return;
@@ -69,22 +58,60 @@ void read_free_dimension(std::string_view entry, wire::SessionOptions& options) 
   map[std::string(entry.substr(colon + 1))] = number<std::int64_t>(entry.substr(2, colon - 2), -1);
 }
 
+std::vector<wire::ProviderChoice> read_providers(const Runtime& runtime,
+                                                 const OrtSessionOptions* options) {
+  std::vector<wire::ProviderChoice> providers;
+  const auto names = marks_of(runtime, options, marks::kProviders);
+  for (std::size_t i = 0; i < names.size(); ++i) {
+    if (names[i].empty()) {
+      providers.clear();
+      continue;
+    }
+    wire::ProviderChoice& choice = providers.emplace_back(wire::ProviderChoice{names[i], {}});
+    const auto list = fmt::format("{}.{}", marks::kProviderOptions, i);
+    for (const std::string& text : marks_of(runtime, options, list)) {
+      const std::size_t equals = text.find('=');
+      if (equals != std::string::npos)
+        choice.options[text.substr(0, equals)] = text.substr(equals + 1);
+    }
+  }
+  return providers;
+}
+
 }  // namespace
 
-void mark(const Runtime& runtime, OrtSessionOptions* options, const char* name,
+std::vector<std::string> marks_of(const Runtime& runtime, const OrtSessionOptions* options,
+                                  const std::string& name) {
+  std::vector<std::string> values;
+  while (auto value =
+             read_entry(runtime, options, fmt::format("{}.{}", name, values.size()).c_str())) {
+    values.push_back(*std::move(value));
+  }
+  return values;
+}
+
+void mark(const Runtime& runtime, OrtSessionOptions* options, const std::string& name,
           std::string_view value) {
+  const auto before = marks_of(runtime, options, name);
+  if (!before.empty() && before.back() == value) return;
+  const std::string key = fmt::format("{}.{}", name, before.size());
   const std::string text(value);
-  if (OrtStatus* status = runtime.ort.AddSessionConfigEntry(options, name, text.c_str())) {
-    log_debug("option ({}) could not be recorded: {}", name, to_error(runtime, status).message);
+  if (OrtStatus* status = runtime.ort.AddSessionConfigEntry(options, key.c_str(), text.c_str())) {
+    log_warn("option ({}) could not be recorded, and will not reach the server: {}", name,
+             to_error(runtime, status).message);
   }
 }
 
-void mark_in_list(const Runtime& runtime, OrtSessionOptions* options, const char* list,
-                  std::string_view value) {
-  const std::string counter = fmt::format("{}.count", list);
-  const int count = number(read_entry(runtime, options, counter.c_str()).value_or("0"), 0);
-  mark(runtime, options, fmt::format("{}.{}", list, count).c_str(), value);
-  mark(runtime, options, counter.c_str(), std::to_string(count + 1));
+void mark_provider(const Runtime& runtime, OrtSessionOptions* options, std::string_view name,
+                   const std::map<std::string, std::string>& settings) {
+  const auto names = marks_of(runtime, options, marks::kProviders);
+  const bool again = !names.empty() && names.back() == name;
+  const std::size_t index = again ? names.size() - 1 : names.size();
+  mark(runtime, options, marks::kProviders, name);
+  const std::string list = fmt::format("{}.{}", marks::kProviderOptions, index);
+  for (const auto& [key, value] : settings) {
+    mark(runtime, options, list, fmt::format("{}={}", key, value));
+  }
 }
 
 std::optional<std::string> read_entry(const Runtime& runtime, const OrtSessionOptions* options,
@@ -115,19 +142,26 @@ OptionsRead read_options(const Runtime& runtime, const OrtSessionOptions* option
   const auto entry = [&](const char* name) {
     return read_entry(runtime, options, name).value_or("");
   };
-  read.why_local = entry(marks::kStaysLocal);
+  const auto last = [&](const char* name) {
+    const auto values = marks_of(runtime, options, name);
+    return values.empty() ? std::string() : values.back();
+  };
+  read.why_local = last(marks::kStaysLocal);
   if (entry(kEpContextEnable) == "1") read.why_local = "it asks for a compiled model to be written";
-  if (const std::string level = entry(marks::kOptimizationLevel); !level.empty()) {
+  if (const std::string level = last(marks::kOptimizationLevel); !level.empty()) {
     read.wire.graph_optimization_level = number<std::uint32_t>(level, 99);
   }
-  read.wire.parallel_execution = entry(marks::kExecutionMode) == "1";
-  read.intra_op_threads = number(entry(marks::kIntraOpThreads), 0);
+  read.wire.parallel_execution = last(marks::kExecutionMode) == "1";
+  read.intra_op_threads = number(last(marks::kIntraOpThreads), 0);
+  read.profiling = last(marks::kProfiling) == "1";
   read.external_data_folder = entry(kExternalDataFolder);
-  for_each_in_list(runtime, options, marks::kConfigKeys, [&](const std::string& key) {
+  for (const std::string& key : marks_of(runtime, options, marks::kConfigKeys)) {
     if (is_for_the_server(key)) read.wire.config_entries[key] = entry(key.c_str());
-  });
-  for_each_in_list(runtime, options, marks::kFreeDimensions,
-                   [&](const std::string& text) { read_free_dimension(text, read.wire); });
+  }
+  for (const std::string& text : marks_of(runtime, options, marks::kFreeDimensions)) {
+    read_free_dimension(text, read.wire);
+  }
+  read.wire.providers = read_providers(runtime, options);
   return read;
 }
 

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "intercept/onnxruntime/create_session.h"
+#include "intercept/onnxruntime/providers.h"
 #include "intercept/onnxruntime/run_frame.h"
 
 using outboard::intercept::LocalReason;
@@ -96,6 +97,23 @@ int outboard_plan_prepare(OutboardPlan* plan, const char* path, const void* mode
   return 1;
 }
 
+void outboard_plan_provider(OutboardPlan* plan, const char* name, const char* const* keys,
+                            const char* const* values, std::size_t count) noexcept {
+  if (plan->program == nullptr) return;
+  ort::mark_provider(*plan->runtime, plan->program->options(), name,
+                     ort::settings_of(std::span(keys, count), std::span(values, count)));
+}
+
+void outboard_plan_config(OutboardPlan* plan, const char* key, const char* value) noexcept {
+  if (plan->program == nullptr) return;
+  if (OrtStatus* status =
+          plan->runtime->ort.AddSessionConfigEntry(plan->program->options(), key, value)) {
+    plan->runtime->ort.ReleaseStatus(status);
+    return;
+  }
+  ort::mark(*plan->runtime, plan->program->options(), ort::marks::kConfigKeys, key);
+}
+
 const char* outboard_plan_why_local(OutboardPlan* plan) noexcept {
   return plan->prepared.why_local.c_str();
 }
@@ -158,6 +176,13 @@ std::int64_t outboard_take_error(std::int32_t* code, char* message, std::size_t 
   const std::size_t size = std::min(capacity, error->message.size());
   std::copy_n(error->message.data(), size, message);
   return static_cast<std::int64_t>(size);
+}
+
+std::size_t outboard_server_providers(char* text, std::size_t capacity) noexcept {
+  std::string all;
+  for (const std::string& name : Process::current().server_providers()) all += name + "\n";
+  std::copy_n(all.data(), std::min(capacity, all.size()), text);
+  return all.size();
 }
 
 void outboard_report(void) noexcept { Process::current().report(); }

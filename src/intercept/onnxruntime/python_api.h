@@ -32,6 +32,13 @@ OUTBOARD_EXPORT OutboardPlan* outboard_plan_new(void) noexcept;
 // 1: a stub is ready; 0: the session stays here, see why_local. `path` or (`model`, `size`).
 OUTBOARD_EXPORT int outboard_plan_prepare(OutboardPlan* plan, const char* path, const void* model,
                                           std::size_t size) noexcept;
+// Before outboard_plan_prepare(), to the plan's clone of the options: a provider for the server (an
+// empty name: forget those before), and an entry of the session's configuration.
+OUTBOARD_EXPORT void outboard_plan_provider(OutboardPlan* plan, const char* name,
+                                            const char* const* keys, const char* const* values,
+                                            std::size_t count) noexcept;
+OUTBOARD_EXPORT void outboard_plan_config(OutboardPlan* plan, const char* key,
+                                          const char* value) noexcept;
 OUTBOARD_EXPORT const char* outboard_plan_why_local(OutboardPlan* plan) noexcept;
 OUTBOARD_EXPORT const void* outboard_plan_stub(OutboardPlan* plan, std::size_t* size) noexcept;
 OUTBOARD_EXPORT void outboard_plan_attach(OutboardPlan* plan) noexcept;
@@ -51,6 +58,10 @@ OUTBOARD_EXPORT void outboard_cancel(const void* key) noexcept;
 // length, or -1: none failed.
 OUTBOARD_EXPORT std::int64_t outboard_take_error(std::int32_t* code, char* message,
                                                  std::size_t capacity) noexcept;
+
+// The execution providers of the server, one a line; the text's length, of which at most `capacity`
+// bytes are written.
+OUTBOARD_EXPORT std::size_t outboard_server_providers(char* text, std::size_t capacity) noexcept;
 
 // Writes the reports now, for processes that end without exit().
 OUTBOARD_EXPORT void outboard_report(void) noexcept;

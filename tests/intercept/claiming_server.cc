@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+// A server that says it has a GPU and computes on the CPU, so that what a program sees of a
+// server's GPU can be tested where there is none. What sessions ask for is printed, a line each.
+//
+//   claiming_server serve --listen ADDRESS --store FOLDER --ready-file FILE --ort-library FILE
+#include <signal.h>
+
+#include <cstdio>
+#include <map>
+#include <string>
+#include <utility>
+
+#include "base/check.h"
+#include "engine/onnxruntime/engine.h"
+#include "serve/files.h"
+#include "serve/server.h"
+
+namespace outboard {
+namespace {
+
+class ClaimingEngine final : public engine::Engine {
+ public:
+  explicit ClaimingEngine(std::unique_ptr<engine::Engine> real) : real_(std::move(real)) {}
+  std::string name() const override { return real_->name(); }
+  std::string version() const override { return real_->version(); }
+  std::string device() const override { return "cuda:0"; }
+  std::vector<std::string> available_providers() const override {
+    return {"TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"};
+  }
+  Result<std::shared_ptr<engine::Session>> open(const std::string& path,
+                                                const engine::OpenOptions& options) override {
+    std::string line = "session";
+    for (const engine::Provider& provider : options.providers) {
+      line += " " + provider.name;
+      for (const auto& [key, value] : provider.options) line.append(" ").append(key + "=" + value);
+    }
+    for (const auto& [key, value] : options.config_entries)
+      line.append(" ").append(key + "=" + value);
+    std::printf("%s\n", line.c_str());
+    std::fflush(stdout);
+    return real_->open(path, options);
+  }
+  Result<std::shared_ptr<engine::Session>> open_bytes(std::span<const std::byte> model,
+                                                      const engine::OpenOptions& options) override {
+    return real_->open_bytes(model, options);
+  }
+  std::unique_ptr<engine::RunControl> make_run_control() override {
+    return real_->make_run_control();
+  }
+
+ private:
+  const std::unique_ptr<engine::Engine> real_;
+};
+
+Result<void> serve_until_signal(std::map<std::string, std::string> arguments) {
+  sigset_t signals;
+  ::sigemptyset(&signals);
+  ::sigaddset(&signals, SIGTERM);
+  ::pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  ::signal(SIGPIPE, SIG_IGN);
+  OB_TRY(auto engine,
+         engine::load_onnxruntime({.library = arguments["--ort-library"], .shared_threads = true}));
+  serve::ServerOptions options;
+  OB_TRY(auto endpoint, wire::parse_endpoint(arguments["--listen"]));
+  options.listen.push_back(std::move(endpoint));
+  options.store.folder = arguments["--store"];
+  options.settings.slots = 2;
+  OB_TRY(const auto server,
+         serve::Server::start(std::make_unique<ClaimingEngine>(std::move(engine)), options));
+  OB_CHECK_OK(serve::write_file_atomically(arguments["--ready-file"],
+                                           server->addresses().front().to_string() + "\n"));
+  int signal = 0;
+  ::sigwait(&signals, &signal);
+  return {};
+}
+
+}  // namespace
+}  // namespace outboard
+
+int main(int argc, char** argv) {
+  std::map<std::string, std::string> arguments;
+  for (int i = 2; i + 1 < argc; i += 2) arguments[argv[i]] = argv[i + 1];
+  const auto served = outboard::serve_until_signal(std::move(arguments));
+  if (!served) std::fprintf(stderr, "%s\n", served.error().message.c_str());
+  return served ? 0 : 1;
+}
