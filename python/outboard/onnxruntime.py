@@ -189,12 +189,22 @@ def _make_session(extension, options):
             base.initialize_session(self, [*asked.unknown, _CPU], [{}] * (len(asked.unknown) + 1), set())
             self._outboard_stub = True
             self._outboard_providers = asked.of_session()
+            self._outboard_profile = native.plan_profile(plan)
             self._outboard_free()
             self._outboard_positions = {output.name: i for i, output in enumerate(self.outputs_meta)}
             return True
 
         def __del__(self):
+            if self._outboard_profile:  # the library would end it; then the rest must get into it, too
+                self.end_profiling()
             self._outboard_free()
+
+        def end_profiling(self):
+            path = base.end_profiling(self)
+            profile, self._outboard_profile = self._outboard_profile, None
+            if profile:
+                native.profile_end(profile, os.fsencode(path), base.get_profiling_start_time_ns.__get__(self))
+            return path
 
         def _outboard_free(self):
             plan, self._outboard_plan = self._outboard_plan, None

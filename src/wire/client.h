@@ -83,16 +83,31 @@ struct RunAccount {
 // once.
 class CancelToken {
  public:
-  void cancel();  // every Run that holds it now asks its server to stop, and fails with kCancelled
-  void reset();   // Runs that begin from now on are not cancelled
+  // Every Run that holds it now fails with kCancelled, at once: its server is asked to stop and its
+  // connection given up, because a server may be inside an operator that nothing can stop.
+  void cancel();
+  void reset();  // Runs that begin from now on are not cancelled
   bool is_cancelled() const { return cancelled_.load(); }
 
  private:
-  friend class RemoteSession;
-  friend struct CancelRegistration;
+  friend class CancelWatch;
   std::atomic<bool> cancelled_{false};
   std::mutex mutex_;
   std::vector<std::function<void()>> active_;  // slots; empty functions are free
+};
+
+// Calls `stop` on the cancelling thread while it lives; at once where the token is cancelled
+// already. Without a token it does nothing.
+class CancelWatch {
+ public:
+  CancelWatch(CancelToken* token, std::function<void()> stop);
+  ~CancelWatch();
+  CancelWatch(const CancelWatch&) = delete;
+  CancelWatch& operator=(const CancelWatch&) = delete;
+
+ private:
+  CancelToken* const token_;
+  std::size_t slot_ = 0;
 };
 
 class Client;

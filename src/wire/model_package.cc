@@ -2,6 +2,7 @@
 #include "wire/model_package.h"
 
 #include <fcntl.h>
+#include <pthread.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -81,15 +82,22 @@ class HashCache {
     const std::lock_guard lock(mutex_);
     hashes_.emplace(identity, hash);
   }
+  void lock() { mutex_.lock(); }
+  void unlock() { mutex_.unlock(); }
 
  private:
   std::mutex mutex_;
   std::map<Identity, Sha256> hashes_;
 };
 
-// One a process, never destroyed: threads may outlive main().
+// One a process, never destroyed: threads may outlive main(). fork() waits for whoever is in it, so
+// that the child finds it free.
 HashCache& hash_cache() {
-  static auto* cache = new HashCache;
+  static auto* cache = [] {
+    static auto* fresh = new HashCache;
+    pthread_atfork([] { fresh->lock(); }, [] { fresh->unlock(); }, [] { fresh->unlock(); });
+    return fresh;
+  }();
   return *cache;
 }
 

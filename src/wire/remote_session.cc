@@ -63,34 +63,22 @@ RemoteSession::~RemoteSession() { client_.close_handle(handle_); }
 // ---- runs
 // -------------------------------------------------------------------------------------------
 
-// Registers a Run that is under way with its token, for the time of the exchange.
-struct CancelRegistration {
-  CancelRegistration(CancelToken* cancel_token, Connection& connection, std::uint64_t request)
-      : token(cancel_token) {
-    if (token == nullptr) return;
-    const std::lock_guard lock(token->mutex_);
-    auto& active = token->active_;
-    slot =
-        static_cast<std::size_t>(std::find(active.begin(), active.end(), nullptr) - active.begin());
-    if (slot == active.size()) active.emplace_back();
-    active[slot] = [&connection, request] {
-      // Where the request itself is still on its way out, the connection is given up instead.
-      if (!connection.try_send({.kind = FrameKind::kCancel, .request_id = request}))
-        connection.stream().shut_down();
-    };
-    if (token->cancelled_) active[slot]();
-  }
-  ~CancelRegistration() {
-    if (token == nullptr) return;
-    const std::lock_guard lock(token->mutex_);
-    token->active_[slot] = nullptr;
-  }
-  CancelRegistration(const CancelRegistration&) = delete;
-  CancelRegistration& operator=(const CancelRegistration&) = delete;
+CancelWatch::CancelWatch(CancelToken* token, std::function<void()> stop) : token_(token) {
+  if (token_ == nullptr) return;
+  const std::lock_guard lock(token_->mutex_);
+  auto& active = token_->active_;
+  slot_ =
+      static_cast<std::size_t>(std::find(active.begin(), active.end(), nullptr) - active.begin());
+  if (slot_ == active.size()) active.emplace_back();
+  active[slot_] = std::move(stop);
+  if (token_->cancelled_) active[slot_]();
+}
 
-  CancelToken* token;
-  std::size_t slot = 0;
-};
+CancelWatch::~CancelWatch() {
+  if (token_ == nullptr) return;
+  const std::lock_guard lock(token_->mutex_);
+  token_->active_[slot_] = nullptr;
+}
 
 void CancelToken::cancel() {
   const std::lock_guard lock(mutex_);
@@ -197,7 +185,11 @@ Result<RunAccount> Client::run_on(Pooled& pooled, RunRequest& request,
   for (std::size_t i = 0; i < inputs.size(); ++i)
     parts[i + 1] = {const_cast<std::byte*>(inputs[i].data.data()), request.inputs[i].frame_bytes()};
 
-  const CancelRegistration registration(cancel, connection, id);
+  // The frame lets a server that reads it stop at once; one that cannot sees the connection go.
+  const CancelWatch watch(cancel, [&connection, id] {
+    connection.try_send({.kind = FrameKind::kCancel, .request_id = id});
+    connection.stream().shut_down();
+  });
   OB_CHECK_OK(connection.send(
       {.kind = FrameKind::kRun, .request_id = id, .deadline_us = deadline_us}, parts));
   const std::int64_t sent = now_ns();

@@ -36,6 +36,8 @@ class ClaimingEngine final : public engine::Engine {
     }
     for (const auto& [key, value] : options.config_entries)
       line.append(" ").append(key + "=" + value);
+    std::printf("options level=%u parallel=%d\n", options.graph_optimization_level,
+                static_cast<int>(options.parallel_execution));
     std::printf("%s\n", line.c_str());
     std::fflush(stdout);
     return real_->open(path, options);

@@ -43,7 +43,8 @@ class ClaimingServer:
 
     def sessions(self):
         """What each session asked for: ["PROVIDER", "key=value", ...]."""
-        return [line.split()[1:] for line in (self.folder / "log").read_text().splitlines()]
+        return [line.split()[1:] for line in (self.folder / "log").read_text().splitlines()
+                if line.startswith("session")]
 
 
 class Gpu(Compared):

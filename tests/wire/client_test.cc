@@ -2,6 +2,7 @@
 #include "wire/client.h"
 
 #include <gtest/gtest.h>
+#include <future>
 
 #include <condition_variable>
 #include <thread>
@@ -226,6 +227,28 @@ TEST_F(ClientTest, CancelReachesTheServer) {
   token.reset();
   server.override_handler = nullptr;
   EXPECT_TRUE(session->run(kFirstOutput, input.tensor, sink, &token));
+}
+
+TEST_F(ClientTest, ACancelDoesNotWaitForAServerThatCannotStop) {
+  std::promise<void> running;
+  server.override_handler = [&](Connection&, const FrameHeader& h,
+                                const std::string&) -> std::optional<bool> {
+    if (h.kind == FrameKind::kRun) running.set_value();
+    return h.kind == FrameKind::kRun || h.kind == FrameKind::kCancel
+               ? std::optional<bool>(true)  // and never answers
+               : std::nullopt;
+  };
+  const auto session = open();
+  CancelToken token;
+  std::thread canceller([&] {
+    running.get_future().wait();
+    token.cancel();
+  });
+  const EchoInput input(1);
+  VectorSink sink;
+  EXPECT_EQ(session->run(kFirstOutput, input.tensor, sink, &token).error().kind,
+            ErrorKind::kCancelled);
+  canceller.join();
 }
 
 TEST_F(ClientTest, ASessionThatGoesIsClosedOnTheServer) {

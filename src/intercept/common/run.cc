@@ -48,7 +48,9 @@ void record(Session& session, std::int64_t start_ns, const Session::Route& route
   } else {
     account.local_run(time_ns, reason, route.choice.place == Place::kServer);
   }
-  if (Trace* trace = Process::current().trace()) {
+  Trace* const traces[] = {Process::current().trace(), session.profile()};
+  for (Trace* trace : traces) {
+    if (trace == nullptr) continue;
     trace->add({.session = account.id(),
                 .start_ns = start_ns,
                 .time_ns = time_ns,

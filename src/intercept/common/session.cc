@@ -27,7 +27,8 @@ struct Session::Live {
   std::mutex opening;  // held by the thread that opens the local side
 };
 
-Session::Session(SessionSpec spec) : spec_(std::move(spec)) {}
+Session::Session(SessionSpec spec)
+    : spec_(std::move(spec)), profile_(spec_.profiling ? std::make_unique<Trace>() : nullptr) {}
 
 Session::~Session() {
   Live* live = live_.load();

@@ -19,6 +19,7 @@
 #include "intercept/common/choose.h"
 #include "intercept/common/process.h"
 #include "intercept/common/server_link.h"
+#include "intercept/common/trace.h"
 #include "wire/client.h"
 #include "wire/model_package.h"
 
@@ -34,6 +35,7 @@ struct SessionSpec {
   std::string model_name;  // for people: a path, or "from memory"
   std::shared_ptr<const wire::ModelPackage> package;
   wire::SessionOptions options;
+  bool profiling = false;  // the program wants a profile of it
   // Opens the same model here with the program's own options; any thread.
   std::function<Result<std::shared_ptr<LocalModel>>()> open_local;
 };
@@ -70,6 +72,8 @@ class Session : public std::enable_shared_from_this<Session> {
   // here.
   bool lost(const Route& route, const Error& error);
 
+  // The Runs of the session, for the profile; nullptr when none is wanted.
+  Trace* profile() const { return profile_.get(); }
   Account& account();
   std::shared_ptr<Account> shared_account();
 
@@ -80,6 +84,7 @@ class Session : public std::enable_shared_from_this<Session> {
   void refused(Live& live, const ServerLink& link, const Error& error, LogLevel level);
 
   const SessionSpec spec_;
+  const std::unique_ptr<Trace> profile_;
   std::atomic<Live*> live_{nullptr};
 };
 

@@ -95,6 +95,11 @@ std::string chrome_events(const std::vector<TraceEvent>& events, std::uint32_t p
     if (remote) {
       json.member("bytes_sent", event.run.bytes_sent);
       json.member("bytes_received", event.run.bytes_received);
+      const std::uint64_t inside = event.run.server.queue_ns + event.run.server.compute_ns;
+      const std::uint64_t wait = event.run.wait_ns;
+      json.member("network_us", static_cast<double>(wait > inside ? wait - inside : 0) / 1e3);
+      json.member("queue_us", static_cast<double>(event.run.server.queue_ns) / 1e3);
+      json.member("compute_us", static_cast<double>(event.run.server.compute_ns) / 1e3);
     } else {
       json.member("reason", name_of(event.reason));
     }

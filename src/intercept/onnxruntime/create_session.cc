@@ -55,6 +55,7 @@ class Preparation {
     auto reopener = Reopener::make(runtime_, options_);
     if (!reopener) return stay(reopener.error().message);
     reopener_ = *reopener;
+    is_profiled_ = options.profiling;
     session_ = make_session(*package, options.wire);
     auto prepared =
         connect(process.config().mode == Mode::kRemote || !(*package)->can_open_locally());
@@ -73,7 +74,8 @@ class Preparation {
     log(is_news ? LogLevel::kWarn : LogLevel::kInfo, "model ({}) stays here: {}",
         model_name(source_), why);
     prepared.why_local = std::move(why);
-    prepared.session = std::move(local_);
+    // A session that was opened without the profile that the program wants is opened anew.
+    if (!is_profiled_) prepared.session = std::move(local_);
     return prepared;
   }
 
@@ -83,6 +85,7 @@ class Preparation {
     spec.model_name = model_name(source_);
     spec.package = package;
     spec.options = options;
+    spec.profiling = is_profiled_;
     spec.open_local = [reopener = reopener_, package,
                        from_memory =
                            source_.from_memory()]() -> Result<std::shared_ptr<LocalModel>> {
@@ -97,7 +100,7 @@ class Preparation {
       return stub_for(*std::move(description));
     }
     OrtSession* session = nullptr;
-    if (OrtStatus* status = open_original_(&session)) return without_local(status);
+    if (OrtStatus* status = open_here(&session)) return without_local(status);
     local_ = std::make_shared<ModelSession>(reopener_, session);
     auto description = describe(runtime_, session);
     if (!description) return stay(description.error().message);
@@ -110,6 +113,15 @@ class Preparation {
       session_->attach_later();
     }
     return prepared;
+  }
+
+  // Until the stub is there; where a profile is wanted, without it: it is one file a session.
+  OrtStatus* open_here(OrtSession** session) {
+    if (!is_profiled_) return open_original_(session);
+    auto opened = reopener_->open(*session_->spec().package, source_.from_memory());
+    if (!opened) return to_status(runtime_, opened.error());
+    *session = *opened;
+    return nullptr;
   }
 
   // This machine cannot open the model: perhaps the server's can.
@@ -144,6 +156,7 @@ class Preparation {
   const ModelSource& source_;
   const OrtSessionOptions* const options_;
   const OpenOriginal& open_original_;
+  bool is_profiled_ = false;
   std::shared_ptr<Reopener> reopener_;
   std::shared_ptr<Session> session_;
   std::shared_ptr<ModelSession> local_;
@@ -158,6 +171,7 @@ struct LocalSessions {
   std::shared_mutex mutex;
   std::map<const OrtSession*, Entry> entries;
   std::set<const OrtSession*> single_threaded;
+  std::map<const OrtSession*, std::shared_ptr<Session>> profiled;
   std::atomic<std::size_t> count{0};
 };
 
@@ -222,10 +236,27 @@ bool is_single_threaded(const OrtSession* session) {
   return all.single_threaded.contains(session);
 }
 
+void remember_profiled(const OrtSession* stub, std::shared_ptr<Session> session) {
+  LocalSessions& all = local_sessions();
+  const std::unique_lock lock(all.mutex);
+  all.profiled.emplace(stub, std::move(session));
+}
+
+std::shared_ptr<Session> take_profiled(const OrtSession* stub) {
+  LocalSessions& all = local_sessions();
+  const std::unique_lock lock(all.mutex);
+  const auto found = all.profiled.find(stub);
+  if (found == all.profiled.end()) return nullptr;
+  auto session = std::move(found->second);
+  all.profiled.erase(found);
+  return session;
+}
+
 void forget_session(const OrtSession* session) {
   LocalSessions& all = local_sessions();
   const std::unique_lock lock(all.mutex);
   all.single_threaded.erase(session);
+  all.profiled.erase(session);
   all.entries.erase(session);
   all.count = all.entries.size();
 }

@@ -47,6 +47,9 @@ std::shared_ptr<Account> account_of_local_session(const OrtSession* session);
 // Stub sessions whose program asked for one thread: the runtime refuses RunAsync to them.
 void remember_single_threaded(const OrtSession* session);
 bool is_single_threaded(const OrtSession* session);
+// Stub sessions whose library writes a profile. `take`: forgets it.
+void remember_profiled(const OrtSession* stub, std::shared_ptr<Session> session);
+std::shared_ptr<Session> take_profiled(const OrtSession* stub);
 void forget_session(const OrtSession* session);
 
 }  // namespace outboard::intercept::onnxruntime

@@ -4,6 +4,7 @@
 #include "intercept/onnxruntime/hooks.h"
 
 #include <fmt/format.h>
+#include <pthread.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -71,9 +72,11 @@ struct Hooks {
         out);
   }
 
-  static void ReleaseSession(OrtSession* session) noexcept {
-    forget_session(session);
-    ort().ReleaseSession(session);
+  static void ReleaseSession(OrtSession* session) noexcept { release_session(runtime(), session); }
+
+  static OrtStatus* SessionEndProfiling(OrtSession* session, OrtAllocator* allocator,
+                                        char** out) noexcept {
+    return end_profiling(runtime(), session, allocator, out);
   }
 
   // ---- Runs
@@ -125,6 +128,12 @@ struct Hooks {
                                                      GraphOptimizationLevel level) noexcept {
     return marked(ort().SetSessionGraphOptimizationLevel(options, level), options,
                   marks::kOptimizationLevel, std::to_string(static_cast<int>(level)));
+  }
+  static OrtStatus* EnableProfiling(OrtSessionOptions* options, const char* prefix) noexcept {
+    return marked(ort().EnableProfiling(options, prefix), options, marks::kProfiling, "1");
+  }
+  static OrtStatus* DisableProfiling(OrtSessionOptions* options) noexcept {
+    return marked(ort().DisableProfiling(options), options, marks::kProfiling, "0");
   }
   static OrtStatus* SetSessionExecutionMode(OrtSessionOptions* options,
                                             ExecutionMode mode) noexcept {
@@ -222,6 +231,9 @@ struct Hooks {
     OUTBOARD_HOOK(RunWithBinding);
     OUTBOARD_HOOK(RunOptionsSetTerminate);
     OUTBOARD_HOOK(SetSessionGraphOptimizationLevel);
+    OUTBOARD_HOOK(EnableProfiling);
+    OUTBOARD_HOOK(DisableProfiling);
+    OUTBOARD_HOOK(SessionEndProfiling);
     OUTBOARD_HOOK(SetSessionExecutionMode);
     OUTBOARD_HOOK(SetIntraOpNumThreads);
     OUTBOARD_HOOK(AddSessionConfigEntry);
@@ -258,6 +270,8 @@ bool make_writable(const OrtApi* table) {
 
 void install_hooks(Runtime& runtime) {
   static std::mutex mutex;
+  [[maybe_unused]] static const int handlers =
+      pthread_atfork([] { mutex.lock(); }, [] { mutex.unlock(); }, [] { mutex.unlock(); });
   const std::lock_guard lock(mutex);
   Runtime*& hooked = hooked_runtimes[static_cast<std::size_t>(runtime.index)];
   if (hooked != nullptr) return;

@@ -15,6 +15,8 @@ Result<std::shared_ptr<Reopener>> Reopener::make(Runtime& runtime,
     OB_ORT(runtime, ort.CreateSessionOptions(&made->options_));
   } else {
     OB_ORT(runtime, ort.CloneSessionOptions(options, &made->options_));
+    // The profile is the program's session's; this one's would have the same name.
+    OB_ORT(runtime, ort.DisableProfiling(made->options_));
   }
   return made;
 }

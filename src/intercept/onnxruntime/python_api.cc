@@ -8,6 +8,8 @@
 #include <utility>
 #include <vector>
 
+#include "base/log.h"
+#include "intercept/common/profile_file.h"
 #include "intercept/onnxruntime/create_session.h"
 #include "intercept/onnxruntime/providers.h"
 #include "intercept/onnxruntime/run_frame.h"
@@ -141,6 +143,21 @@ void outboard_plan_local_run(OutboardPlan* plan, std::int64_t time_ns) noexcept 
     account->failed_run();
   } else {
     account->local_run(static_cast<std::uint64_t>(time_ns), LocalReason::kNotEligible, false);
+  }
+}
+
+void* outboard_plan_profile(OutboardPlan* plan) noexcept {
+  const auto& stub = plan->prepared.stub;
+  if (stub == nullptr || stub->session->profile() == nullptr) return nullptr;
+  return std::make_unique<std::shared_ptr<outboard::intercept::Session>>(stub->session).release();
+}
+
+void outboard_profile_end(void* profile, const char* path, std::uint64_t start_ns) noexcept {
+  const std::unique_ptr<std::shared_ptr<outboard::intercept::Session>> session(
+      static_cast<std::shared_ptr<outboard::intercept::Session>*>(profile));
+  const auto added = outboard::intercept::append_to_profile(path, *(*session)->profile(), start_ns);
+  if (!added) {
+    outboard::log_warn("{}; it lacks what happened at the server", added.error().message);
   }
 }
 

@@ -46,6 +46,11 @@ OUTBOARD_EXPORT void outboard_plan_attach(OutboardPlan* plan) noexcept;
 OUTBOARD_EXPORT void outboard_plan_give_up(OutboardPlan* plan, const char* reason) noexcept;
 // A Run of a session that stays here took this long; negative: it failed.
 OUTBOARD_EXPORT void outboard_plan_local_run(OutboardPlan* plan, std::int64_t time_ns) noexcept;
+// What the stub's profile will need, nullptr when none is wanted; ended once, after the library has
+// written the file, which began at `start_ns`.
+OUTBOARD_EXPORT void* outboard_plan_profile(OutboardPlan* plan) noexcept;
+OUTBOARD_EXPORT void outboard_profile_end(void* profile, const char* path,
+                                          std::uint64_t start_ns) noexcept;
 OUTBOARD_EXPORT void outboard_plan_free(OutboardPlan* plan) noexcept;
 
 // Around a Run of a stub on this thread. `outputs`: positions of the wanted outputs, nullptr: all.

@@ -2,6 +2,7 @@
 #include "intercept/onnxruntime/runtime.h"
 
 #include <link.h>
+#include <pthread.h>
 
 #include <algorithm>
 #include <cstdlib>
@@ -44,6 +45,10 @@ std::size_t readable_bytes(const void* address) {
 }  // namespace
 
 Runtime* runtime_of(const OrtApiBase* base) {
+  // fork() waits for whoever is in here, so that the child finds the list free.
+  [[maybe_unused]] static const int handlers =
+      pthread_atfork([] { runtimes_mutex.lock(); }, [] { runtimes_mutex.unlock(); },
+                     [] { runtimes_mutex.unlock(); });
   const std::lock_guard lock(runtimes_mutex);
   for (int i = 0; i < runtime_count; ++i) {
     if (runtimes[i]->base == base) return runtimes[i];

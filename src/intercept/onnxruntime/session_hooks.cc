@@ -9,6 +9,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "intercept/common/profile_file.h"
 #include "intercept/onnxruntime/run_frame.h"
 
 namespace outboard::intercept::onnxruntime {
@@ -128,6 +129,9 @@ OrtStatus* create_session(Runtime& runtime, const OrtEnv* env, const ModelSource
   if (stub) {
     *out = *stub;
     if (read_options(runtime, options).intra_op_threads == 1) remember_single_threaded(*stub);
+    if (const auto& session = prepared.stub->session; session->profile() != nullptr) {
+      remember_profiled(*stub, session);
+    }
     return nullptr;
   }
   prepared.account = prepared.stub->session->shared_account();
@@ -187,6 +191,37 @@ OrtStatus* run_session_with_binding(Runtime& runtime, OrtSession* session,
   if (buffer != nullptr) allocator->Free(allocator, buffer);
   if (lengths != nullptr) allocator->Free(allocator, lengths);
   return framed(runtime, session, options, pointers, original);
+}
+
+OrtStatus* end_profiling(Runtime& runtime, OrtSession* session, OrtAllocator* allocator,
+                         char** out) {
+  const OrtApi& ort = runtime.ort;
+  std::uint64_t start_ns = 0;
+  if (OrtStatus* status = ort.SessionGetProfilingStartTimeNs(session, &start_ns)) {
+    ort.ReleaseStatus(status);
+  }
+  if (OrtStatus* status = ort.SessionEndProfiling(session, allocator, out)) return status;
+  if (const auto profiled = take_profiled(session)) {
+    if (auto added = append_to_profile(*out, *profiled->profile(), start_ns); !added) {
+      log_warn("{}; it lacks what happened at the server", added.error().message);
+    }
+  }
+  return nullptr;
+}
+
+void release_session(Runtime& runtime, OrtSession* session) {
+  // The library ends a profile that nobody has ended; then the rest must get into it, too.
+  if (const auto profiled = take_profiled(session)) {
+    remember_profiled(session, profiled);
+    OrtAllocator* allocator = nullptr;
+    char* path = nullptr;
+    OrtStatus* status = runtime.ort.GetAllocatorWithDefaultOptions(&allocator);
+    if (status == nullptr) status = end_profiling(runtime, session, allocator, &path);
+    if (status != nullptr) runtime.ort.ReleaseStatus(status);
+    if (path != nullptr) allocator->Free(allocator, path);
+  }
+  forget_session(session);
+  runtime.ort.ReleaseSession(session);
 }
 
 }  // namespace outboard::intercept::onnxruntime

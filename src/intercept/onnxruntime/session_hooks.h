@@ -37,4 +37,8 @@ OrtStatus* run_session_async(Runtime& runtime, const RunArguments& arguments,
 OrtStatus* run_session_with_binding(Runtime& runtime, OrtSession* session,
                                     const OrtRunOptions* options, const OrtIoBinding* binding);
 
+OrtStatus* end_profiling(Runtime& runtime, OrtSession* session, OrtAllocator* allocator,
+                         char** out);
+void release_session(Runtime& runtime, OrtSession* session);
+
 }  // namespace outboard::intercept::onnxruntime

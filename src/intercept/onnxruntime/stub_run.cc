@@ -3,6 +3,7 @@
 // received into the memory that the runtime allocates for them. One round trip. When the server
 // cannot answer, the original model is run here with the same values.
 #include <cstring>
+#include <memory>
 
 #include "intercept/common/run.h"
 #include "intercept/onnxruntime/model_session.h"
@@ -218,8 +219,19 @@ class KernelRun final : public ProgramRun {
     names.reserve(wanted_.size());
     for (const std::uint32_t i : wanted_) names.push_back(stub_.output_names[i]);
     std::vector<OrtValue*> values(wanted_.size(), nullptr);
-    OrtStatus* status = ort.Run(static_cast<ModelSession&>(model).get(),
-                                frame_ == nullptr ? nullptr : frame_->options,
+    // Without the program's own options (Python's cannot be seen) others take the cancel.
+    OrtRunOptions* made = nullptr;
+    const OrtRunOptions* options = frame_ == nullptr ? nullptr : frame_->options;
+    if (options == nullptr && cancel() != nullptr) {
+      OB_ORT(stub_.runtime, ort.CreateRunOptions(&made));
+      options = made;
+    }
+    const std::unique_ptr<OrtRunOptions, decltype(OrtApi::ReleaseRunOptions)> owned(
+        made, ort.ReleaseRunOptions);
+    const wire::CancelWatch watch(made == nullptr ? nullptr : cancel(), [&ort, made] {
+      if (OrtStatus* failed = ort.RunOptionsSetTerminate(made)) ort.ReleaseStatus(failed);
+    });
+    OrtStatus* status = ort.Run(static_cast<ModelSession&>(model).get(), options,
                                 stub_.input_names.data(), inputs_.values.data(),
                                 inputs_.values.size(), names.data(), names.size(), values.data());
     Result<void> done;
