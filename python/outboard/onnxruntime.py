@@ -82,7 +82,8 @@ def _stub_options(extension, program):
     stub.inter_op_num_threads = 1
     for name in ("enable_profiling", "profile_file_prefix", "logid", "log_severity_level", "log_verbosity_level",
                  "use_per_session_threads", "enable_cpu_mem_arena", "enable_mem_pattern"):
-        setattr(stub, name, getattr(program, name))
+        if hasattr(program, name):  # each release has its own
+            setattr(stub, name, getattr(program, name))
     return stub
 
 
@@ -100,11 +101,14 @@ class _Providers:
         self.local = [(n, s) for n, s in zip(names, settings) if n not in emulated]
         self.unknown = [n for n in names if n not in known and n not in available]  # the library says so itself
         asked = list(zip(names, settings)) if names else options.providers(session_options)
+        self.of_options = bool(asked) and not names
         # Without a word about it a session takes the best that there is.
         self.asked = [(n, _text(s)) for n, s in asked or [(n, {}) for n in emulated] if n in available]
 
     def tell(self, plan):
         """To the plan, unless they are marks of the options that it has a clone of."""
+        if self.of_options:
+            return
         if self.named:
             native.plan_provider(plan, "", {})
         offered = devices.offered_providers()

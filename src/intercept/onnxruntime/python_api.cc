@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "intercept/onnxruntime/python_api.h"
 
+#include <dlfcn.h>
+
 #include <algorithm>
 #include <memory>
 #include <optional>
@@ -58,6 +60,13 @@ OrtStatus* RegisterCustomOps(OrtSessionOptions* options, const OrtApiBase* base)
   OutboardPlan* to_capture = std::exchange(capturing, nullptr);
   OutboardPlan* to_attach = std::exchange(attaching, nullptr);
   ort::Runtime* runtime = ort::runtime_of(base);
+  if (to_capture == nullptr && to_attach == nullptr) {
+    // Preloaded, this stands before a function of the same name that the program has the library
+    // look up among all (RegisterCustomOpsUsingFunction).
+    const auto next =
+        reinterpret_cast<decltype(&RegisterCustomOps)>(::dlsym(RTLD_NEXT, "RegisterCustomOps"));
+    return next == nullptr ? nullptr : next(options, base);
+  }
   if (runtime == nullptr) return nullptr;
   if (to_capture != nullptr) return capture(*to_capture, *runtime, options);
   if (to_attach != nullptr) return attach(*to_attach, *runtime, options);
