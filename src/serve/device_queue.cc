@@ -16,13 +16,14 @@ Result<DeviceQueue::Slot> DeviceQueue::acquire(Ticket& ticket, FairFlow& flow, D
     return error(ErrorKind::kCancelled, "the request was cancelled while it waited for the device");
   };
   if (ticket.cancelled_) return cancelled();
-  depth_.fetch_add(1, std::memory_order_relaxed);
+  const Nanoseconds came = now();
+  load_.depth_was(depth_.fetch_add(1, std::memory_order_relaxed), came);
   ticket.entry_.flow = &flow;
   ticket.entry_.deadline = deadline.at;
   if (free_ > 0) {  // then nobody waits
     --free_;
     order_.start(ticket.entry_);
-    ticket.granted_at_ = now();
+    ticket.granted_at_ = came;
     return Slot(*this, ticket);
   }
   order_.push(ticket.entry_);
@@ -37,7 +38,7 @@ Result<DeviceQueue::Slot> DeviceQueue::acquire(Ticket& ticket, FairFlow& flow, D
   // A slot that was granted is taken even when the cancel came too: the Run ends at once.
   if (ticket.granted_) return Slot(*this, ticket);
   order_.remove(ticket.entry_);
-  depth_.fetch_sub(1, std::memory_order_relaxed);
+  load_.depth_was(depth_.fetch_sub(1, std::memory_order_relaxed), now());
   if (ticket.cancelled_) return cancelled();
   return error(ErrorKind::kTimeout, "the deadline passed while the request waited for the device");
 }
@@ -63,10 +64,16 @@ std::uint32_t DeviceQueue::depth(const FairFlow& flow) const {
   return static_cast<std::uint32_t>(FairOrder::depth(flow));
 }
 
+Nanoseconds DeviceQueue::expected_wait() const {
+  const std::lock_guard lock(mutex_);
+  return load_.expected_wait(depth_.load(std::memory_order_relaxed), now());
+}
+
 void DeviceQueue::release(Ticket& ticket) {
   const std::lock_guard lock(mutex_);
   const Nanoseconds ended = now();
-  depth_.fetch_sub(1, std::memory_order_relaxed);
+  load_.depth_was(depth_.fetch_sub(1, std::memory_order_relaxed), ended);
+  load_.served(ended - ticket.granted_at_);
   order_.finish(ticket.entry_, ended - ticket.granted_at_);
   FairEntry* entry = order_.pop();
   if (entry == nullptr) {

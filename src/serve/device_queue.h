@@ -16,12 +16,13 @@
 #include "base/clock.h"
 #include "base/result.h"
 #include "serve/fair_order.h"
+#include "serve/load_average.h"
 
 namespace outboard::serve {
 
 class DeviceQueue {
  public:
-  explicit DeviceQueue(std::size_t slots) : free_(slots) {}
+  explicit DeviceQueue(std::size_t slots) : free_(slots), load_(slots) {}
   DeviceQueue(const DeviceQueue&) = delete;
   DeviceQueue& operator=(const DeviceQueue&) = delete;
 
@@ -65,6 +66,8 @@ class DeviceQueue {
   // Requests that wait or hold a slot: of all tenants, and of one.
   std::uint32_t depth() const { return depth_.load(std::memory_order_relaxed); }
   std::uint32_t depth(const FairFlow& flow) const;
+  // What a request that came now could expect to wait, from the last second's load.
+  Nanoseconds expected_wait() const;
 
  private:
   void release(Ticket& ticket);
@@ -72,6 +75,7 @@ class DeviceQueue {
   mutable std::mutex mutex_;
   std::size_t free_;
   FairOrder order_;
+  LoadAverage load_;
   std::atomic<std::uint32_t> depth_{0};
 };
 

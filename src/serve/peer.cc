@@ -160,6 +160,8 @@ Result<void> Peer::handle(const FrameHeader& header) {
       OB_TRY(const std::string payload, read_payload(header));
       return reply(header, FrameKind::kPong, payload);
     }
+    case FrameKind::kProbe:
+      return handle_probe(header);
     case FrameKind::kCancel:
       return {};  // of a request that has ended meanwhile
     case FrameKind::kModelQuery:
@@ -181,6 +183,23 @@ Result<void> Peer::handle(const FrameHeader& header) {
                                       static_cast<int>(header.kind), wire::name_of(header.kind)),
                           0});
   }
+}
+
+Result<void> Peer::handle_probe(const FrameHeader& header) {
+  const Nanoseconds start = Clock::monotonic().now();
+  if (header.length < wire::kProbeBytes)
+    return error(ErrorKind::kInvalid, "the probe's frame ({} bytes) must have at least {}",
+                 header.length, wire::kProbeBytes);
+  OB_TRY(const std::string record, connection_.read_string(wire::kProbeBytes));
+  OB_TRY(const wire::Probe probe, wire::decode_probe(std::as_bytes(std::span(record))));
+  OB_CHECK_OK(connection_.skip(connection_.payload_left()));
+  const Nanoseconds now = Clock::monotonic().now();
+  std::string payload = wire::encode(
+      wire::ProbeReply{.receive_ns = static_cast<std::uint64_t>((now - start).count()),
+                       .wait_ns = static_cast<std::uint64_t>(shared_.queue.expected_wait().count()),
+                       .is_draining = shared_.draining});
+  payload.append(probe.reply_bytes, '\0');
+  return reply(header, FrameKind::kProbeReply, payload);
 }
 
 // ---- models

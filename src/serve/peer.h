@@ -51,6 +51,7 @@ class Peer {
   Result<void> handle_open(const wire::FrameHeader& header);
   Result<void> handle_close(const wire::FrameHeader& header);
   Result<void> handle_region(const wire::FrameHeader& header);
+  Result<void> handle_probe(const wire::FrameHeader& header);
   Result<void> handle_run(const wire::FrameHeader& header);
 
   // Their errors are answers to the client; what they return the connection survives.

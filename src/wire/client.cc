@@ -225,6 +225,45 @@ Result<std::chrono::nanoseconds> Client::ping(std::size_t payload_bytes) {
   return Clock::monotonic().now() - start;
 }
 
+Result<ProbeAccount> Client::probe(std::size_t sent_bytes, std::size_t received_bytes) {
+  const auto most = [](FrameKind kind, std::size_t record) { return length_limit(kind) - record; };
+  std::string payload = encode(Probe{static_cast<std::uint32_t>(
+      std::min<std::uint64_t>(received_bytes, most(FrameKind::kProbeReply, kProbeReplyBytes)))});
+  payload.append(std::min<std::uint64_t>(sent_bytes, most(FrameKind::kProbe, kProbeBytes)), '\0');
+  for (bool fresh = false;; fresh = true) {
+    OB_TRY(Lease lease, acquire(fresh));
+    auto account = probe_on(*lease.held, payload);
+    if (account || std::exchange(lease->reported_error, false)) {
+      lease.in_step();
+      return account;
+    }
+    if (!lease->from_pool || account.error().kind != ErrorKind::kDisconnected) return account;
+  }
+}
+
+Result<ProbeAccount> Client::probe_on(Pooled& pooled, std::string_view payload) {
+  Connection& connection = pooled.connection;
+  const std::uint64_t id = pooled.next_request++;
+  const std::uint64_t sent_before = connection.bytes_sent(),
+                      received_before = connection.bytes_received();
+  const Nanoseconds start = Clock::monotonic().now();
+  OB_CHECK_OK(connection.send({.kind = FrameKind::kProbe, .request_id = id}, payload));
+  OB_TRY(const FrameHeader header, receive_reply_header(pooled, id, FrameKind::kProbeReply));
+  const Nanoseconds first_byte = Clock::monotonic().now();
+  if (header.length < kProbeReplyBytes)
+    return error(ErrorKind::kInvalid, "a probe's reply ({} bytes) must have at least {}",
+                 header.length, kProbeReplyBytes);
+  OB_TRY(const std::string record, connection.read_string(kProbeReplyBytes));
+  OB_TRY(const ProbeReply reply, decode_probe_reply(bytes_of(record)));
+  OB_CHECK_OK(connection.skip(connection.payload_left()));
+  return ProbeAccount{
+      .until_reply_ns = static_cast<std::uint64_t>((first_byte - start).count()),
+      .receive_ns = static_cast<std::uint64_t>((Clock::monotonic().now() - first_byte).count()),
+      .bytes_sent = connection.bytes_sent() - sent_before,
+      .bytes_received = connection.bytes_received() - received_before,
+      .server = reply};
+}
+
 Result<ModelState> Client::query(const ModelManifest& manifest) {
   OB_TRY(const std::string reply,
          exchange(FrameKind::kModelQuery, encode(manifest), FrameKind::kModelState));

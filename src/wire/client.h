@@ -79,6 +79,14 @@ struct RunAccount {
   std::uint64_t bytes_sent = 0, bytes_received = 0;
 };
 
+// What a probe found; times in nanoseconds.
+struct ProbeAccount {
+  std::uint64_t until_reply_ns = 0;  // from the start of sending to the reply's first byte
+  std::uint64_t receive_ns = 0;      // the reply's bytes
+  std::uint64_t bytes_sent = 0, bytes_received = 0;
+  ProbeReply server;
+};
+
 // Lets another thread end a Run that is under way. One token may serve any number of Runs, also at
 // once.
 class CancelToken {
@@ -146,6 +154,9 @@ class Client {
   Result<HelloReply> hello();
   Result<std::chrono::nanoseconds> ping(std::size_t payload_bytes = 0);  // round trip
 
+  // What a Run of so many bytes would find; kUnimplemented from a server that does not know probes.
+  Result<ProbeAccount> probe(std::size_t sent_bytes, std::size_t received_bytes);
+
   Result<ModelState> query(const ModelManifest& manifest);
   // Sends what the server lacks; resumes what broke off. `progress` (may be empty) is called with
   // bytes done and in all; it ends the upload by returning false (kCancelled).
@@ -179,6 +190,7 @@ class Client {
                                            FrameKind expected);
   Result<std::string> receive_reply(Pooled& pooled, std::uint64_t request_id, FrameKind expected);
   Result<std::string> exchange(FrameKind kind, std::string_view payload, FrameKind expected);
+  Result<ProbeAccount> probe_on(Pooled& pooled, std::string_view payload);
   Result<std::string> exchange_on(Pooled& pooled, FrameKind kind, std::string_view payload,
                                   FrameKind expected);
   Result<void> upload_file(Pooled& pooled, const ModelPackage& package, std::size_t index,

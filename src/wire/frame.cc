@@ -47,6 +47,10 @@ std::string_view name_of(FrameKind kind) {
       return "status";
     case FrameKind::kStatusReply:
       return "status reply";
+    case FrameKind::kProbe:
+      return "probe";
+    case FrameKind::kProbeReply:
+      return "probe reply";
   }
   return "unknown";
 }
@@ -55,6 +59,8 @@ std::uint64_t length_limit(FrameKind kind) {
   switch (kind) {
     case FrameKind::kPing:
     case FrameKind::kPong:
+    case FrameKind::kProbe:
+    case FrameKind::kProbeReply:
       return 64u << 10;
     case FrameKind::kHeartbeat:
     case FrameKind::kSessionClose:

@@ -37,6 +37,8 @@ enum class FrameKind : std::uint8_t {
   kSharedRegion = 50,  // SharedRegion record and a descriptor; not answered
   kStatus = 64,        // no payload -> kStatusReply
   kStatusReply = 65,   // a JSON document
+  kProbe = 66,         // Probe record + bytes of padding, up to 64 KiB -> kProbeReply
+  kProbeReply = 67,    // ProbeReply record + as many bytes as were asked for
 };
 
 std::string_view name_of(FrameKind kind);  // "unknown" for a number without a name

@@ -5,6 +5,7 @@
 
 #include "base/cursor.h"
 #include "base/limits.h"
+#include "wire/frame.h"
 
 namespace outboard::wire {
 namespace {
@@ -235,6 +236,48 @@ Result<Heartbeat> decode_heartbeat(Bytes record) {
   if (!reader.ok() || reader.remaining() != 0 || reserved != 0)
     return error(ErrorKind::kInvalid, "heartbeat must have 8 bytes with the last 4 zero");
   return heartbeat;
+}
+
+std::string encode(const Probe& probe) {
+  ByteWriter writer;
+  writer.write(probe.reply_bytes);
+  writer.zeros(4);
+  return take(writer);
+}
+
+Result<Probe> decode_probe(Bytes record) {
+  ByteReader reader(record);
+  const Probe probe{reader.read<std::uint32_t>()};
+  const auto reserved = reader.read<std::uint32_t>();
+  if (!reader.ok() || reader.remaining() != 0 || reserved != 0)
+    return error(ErrorKind::kInvalid, "a probe's record must have 8 bytes with the last 4 zero");
+  if (probe.reply_bytes > length_limit(FrameKind::kProbeReply) - kProbeReplyBytes)
+    return error(ErrorKind::kInvalid, "the bytes ({}) that a probe asks for must be at most {}",
+                 probe.reply_bytes, length_limit(FrameKind::kProbeReply) - kProbeReplyBytes);
+  return probe;
+}
+
+std::string encode(const ProbeReply& reply) {
+  ByteWriter writer;
+  writer.write(reply.receive_ns);
+  writer.write(reply.wait_ns);
+  writer.write(std::uint32_t{reply.is_draining});
+  writer.zeros(4);
+  return take(writer);
+}
+
+Result<ProbeReply> decode_probe_reply(Bytes record) {
+  ByteReader reader(record);
+  ProbeReply reply;
+  reply.receive_ns = reader.read<std::uint64_t>();
+  reply.wait_ns = reader.read<std::uint64_t>();
+  const auto flags = reader.read<std::uint32_t>();
+  const auto reserved = reader.read<std::uint32_t>();
+  if (!reader.ok() || reader.remaining() != 0 || reserved != 0 || flags > 1)
+    return error(ErrorKind::kInvalid,
+                 "a probe's reply must have 24 bytes, flags of 0 or 1 and the last 4 zero");
+  reply.is_draining = flags == 1;
+  return reply;
 }
 
 std::string encode_session_close(std::uint32_t handle) {

@@ -182,6 +182,22 @@ struct Heartbeat {
 std::string encode(const Heartbeat&);
 Result<Heartbeat> decode_heartbeat(Bytes);
 
+// Asks what a Run would find, without one: how long bytes take, and what waits at the server.
+struct Probe {
+  std::uint32_t reply_bytes = 0;  // wanted after the reply's record
+};
+struct ProbeReply {
+  std::uint64_t receive_ns = 0;  // first to last byte of the probe
+  std::uint64_t wait_ns = 0;     // that a Run which came now would wait for the device
+  bool is_draining = false;
+  bool operator==(const ProbeReply&) const = default;
+};
+inline constexpr std::size_t kProbeBytes = 8, kProbeReplyBytes = 24;
+std::string encode(const Probe&);
+std::string encode(const ProbeReply&);
+Result<Probe> decode_probe(Bytes record);  // the record alone, without the padding
+Result<ProbeReply> decode_probe_reply(Bytes record);
+
 std::string encode_session_close(std::uint32_t handle);
 Result<std::uint32_t> decode_session_close(Bytes);
 

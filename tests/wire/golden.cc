@@ -148,6 +148,8 @@ std::vector<GoldenFrame> golden_frames() {
       {"run_result_shared", FrameKind::kRunResult, run_result_shared_payload()},
       {"status", FrameKind::kStatus, {}},
       {"status_reply", FrameKind::kStatusReply, "{\"runs\": 1}"},
+      {"probe", FrameKind::kProbe, encode(Probe{3}) + "padding"},
+      {"probe_reply", FrameKind::kProbeReply, encode(ProbeReply{1000, 2000, true}) + "abc"},
   };
 }
 
@@ -197,6 +199,10 @@ Result<void> decode_as_receiver(std::string_view bytes) {
       return decode_run_like(payload, decode_run_request, &RunRequest::inputs);
     case FrameKind::kRunResult:
       return decode_run_like(payload, decode_run_result, &RunResult::outputs);
+    case FrameKind::kProbe:
+      return without_value(decode_probe(bytes_of(payload.substr(0, kProbeBytes))));
+    case FrameKind::kProbeReply:
+      return without_value(decode_probe_reply(bytes_of(payload.substr(0, kProbeReplyBytes))));
     default:
       return {};  // payloads that nobody decodes
   }

@@ -1,0 +1,249 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "intercept/common/estimates.h"
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+
+namespace outboard::intercept {
+namespace {
+
+// The modelled link has changed when the model's Run has, by more than its noise.
+constexpr double kSame = 1.33;
+// A first, and a second Run of an unknown side that took so many times the other's is enough.
+constexpr std::array<double, Estimates::kTrials> kHopeless{1, 4, 1.3};
+
+unsigned load_class_of(unsigned under_way) {
+  return static_cast<unsigned>(std::min<int>(std::bit_width(under_way), 7));
+}
+
+// The level of the nearest load that was seen, a lower one first; nullptr: none was.
+template <typename Levels>
+const Level* nearest(const Levels& levels, unsigned load_class) {
+  for (unsigned i = load_class + 1; i-- > 0;)
+    if (levels[i].count() > 0) return &levels[i];
+  for (unsigned i = load_class + 1; i < levels.size(); ++i)
+    if (levels[i].count() > 0) return &levels[i];
+  return nullptr;
+}
+
+// A side that takes longer than so many times the best is tried ten times more rarely.
+constexpr double kClose = 2;
+// How long after an outlier it is asked whether it was one, at least.
+constexpr double kSettleUs = 5e5;
+
+void mix(std::uint64_t& hash, std::uint64_t value) {  // FNV-1a, a word at a time
+  hash = (hash ^ value) * 0x100000001b3ULL;
+}
+
+}  // namespace
+
+RunKey run_key(std::span<const std::uint32_t> wanted, std::span<const wire::InputTensor> inputs) {
+  std::uint64_t hash = 0xcbf29ce484222325ULL;
+  for (const std::uint32_t output : wanted) mix(hash, output);
+  for (const wire::InputTensor& input : inputs) {
+    mix(hash, static_cast<std::uint64_t>(input.header.type) << 32 | input.header.dims.size());
+    for (const std::int64_t dim : input.header.dims) mix(hash, static_cast<std::uint64_t>(dim));
+  }
+  return hash;
+}
+
+Estimates::Costs& Estimates::costs(RunKey key) {
+  // A program whose shapes never repeat: what comes late shares one estimate.
+  if (costs_.size() >= kKeys && !costs_.contains(key)) key = 0;
+  Costs& costs = costs_[key];
+  costs.servers.resize(servers_);
+  return costs;
+}
+
+Estimates::Candidate Estimates::local_candidate(const Costs& costs) const {
+  Candidate c;
+  c.load_class = load_class_of(under_way_[0]);
+  c.state = &costs.local;
+  if (const Level* level = nearest(costs.local.total_us, c.load_class)) {
+    c.us = level->value();
+    c.bound_us = level->count() >= kTrials ? level->bound() : 0;
+    c.hoped_us = level->is_suspect() ? level->hoped() : 0;
+    c.is_measured = true;
+    return c;
+  }
+  // As fast as a server's engine is the best that this machine may be.
+  for (const Server& server : costs.servers) {
+    const double compute_us = server.compute_us.value();
+    if (compute_us > 0 && (c.us == 0 || compute_us < c.us)) c.us = compute_us;
+  }
+  return c;
+}
+
+Estimates::Candidate Estimates::server_candidate(const Costs& costs, std::size_t index,
+                                                 std::uint64_t request_bytes,
+                                                 const LinkView& view) const {
+  const Server& server = costs.servers[index];
+  Candidate c;
+  c.side = static_cast<int>(index);
+  c.load_class = load_class_of(under_way_[1 + index]);
+  c.state = &server;
+  const Level* level = nearest(server.total_us, c.load_class);
+  if (level == nullptr) {
+    // Its engine may be as fast as it likes, unless another server's is known.
+    c.us = view.is_known ? beyond_compute_us(view, request_bytes, 0) : 0;
+    return c;
+  }
+  const double compute_us = server.compute_us.value();
+  const double then =
+      compute_us + beyond_compute_us(server.reference, request_bytes, server.reply_bytes);
+  const double now = compute_us + beyond_compute_us(view, request_bytes, server.reply_bytes);
+  double ratio = then > 0 ? now / then : 1;
+  if (ratio < kSame && ratio > server.trust / kSame) ratio = 1;
+  c.us = level->value() * ratio;
+  c.link_changed = ratio != 1;
+  c.bound_us = level->count() >= kTrials ? level->bound() * std::max(ratio, 1.0) : 0;
+  c.hoped_us = level->is_suspect() && ratio < kSame ? level->hoped() : 0;
+  c.is_measured = true;
+  return c;
+}
+
+Decision Estimates::go(Costs& costs, const Candidate& to, std::span<const Candidate> all,
+                       bool explores) {
+  Decision d;
+  d.side = to.side;
+  d.load_class = to.load_class;
+  d.expected_us = to.us;
+  d.late_after_us = to.bound_us;
+  d.explores = explores;
+  d.link_changed = to.link_changed;
+  for (const Candidate& other : all)
+    if (other.side != to.side && other.is_measured && (d.other_us == 0 || other.us < d.other_us))
+      d.other_us = other.us;
+  Side& side = to.side == kLocalSide
+                   ? costs.local
+                   : static_cast<Side&>(costs.servers[static_cast<std::size_t>(to.side)]);
+  ++side.started;
+  ++under_way_[static_cast<std::size_t>(to.side + 1)];
+  since_local_ = to.side == kLocalSide ? 0 : since_local_ + 1;
+  if (!explores) {
+    costs.last_side = to.side;
+    costs.has_last = true;
+  }
+  return d;
+}
+
+Decision Estimates::decide(RunKey key, std::uint64_t request_bytes, const Sides& sides,
+                           double now_us) {
+  const std::lock_guard lock(mutex_);
+  Costs& costs = this->costs(key);
+  std::vector<Candidate> all;
+  all.reserve(1 + sides.servers.size());
+  for (std::size_t i = 0; i < sides.servers.size() && i < servers_; ++i)
+    if (sides.servers[i].usable)
+      all.push_back(server_candidate(costs, i, request_bytes, sides.servers[i].view));
+  const Candidate local = local_candidate(costs);
+  if (all.empty()) return go(costs, local, all, false);  // nobody else can
+  const bool local_ready = sides.local_possible && sides.local_open;
+  if (local_ready) all.push_back(local);
+
+  const Candidate* best = nullptr;     // of what was measured
+  const Candidate* unknown = nullptr;  // the most promising of the others
+  for (const Candidate& c : all) {
+    const Candidate*& leader = c.is_measured ? best : unknown;
+    // Where nothing is known of any, the one with the fewest Runs; the local side, which is there.
+    if (leader == nullptr || c.us < leader->us ||
+        (!c.is_measured && c.us == leader->us && c.state->started <= leader->state->started))
+      leader = &c;
+  }
+  if (best == nullptr) return go(costs, *unknown, all, false);
+
+  for (const Candidate& c : all) {
+    const std::uint64_t started = c.state->started;
+    if (&c == best || started >= kTrials || (started > 0 && !c.is_measured)) continue;
+    if (c.us < kHopeless[started] * best->us) return go(costs, c, all, true);
+  }
+  // The side that was used last stays, unless another is clearly better.
+  if (costs.has_last) {
+    for (const Candidate& c : all)
+      if (c.side == costs.last_side && c.is_measured && best->us > (1 - kHysteresis) * c.us)
+        best = &c;
+  }
+  bool open_local = false;
+  if (sides.local_possible && !sides.local_open) {
+    // Not there, and worth being: in the background, as long as a server is not that slow.
+    open_local = local.us > 0 && local.us < (1 - kHysteresis) * best->us;
+    if (open_local && local.is_measured && sides.local_open_us > 0 &&
+        local.us + sides.local_open_us < best->us)
+      return go(costs, local, all, false);
+  }
+  for (const Candidate& c : all) {
+    if (&c == best || !c.is_measured) continue;
+    const double unused_us = now_us - c.state->last_us;
+    if (c.hoped_us > 0 && c.hoped_us < best->us && unused_us > std::max(kSettleUs, c.us))
+      return go(costs, c, all, true);
+    if (unused_us < kStaleUs) continue;
+    const double cost_us = std::max(c.us - best->us, 0.0) + 0.1 * best->us;
+    if ((c.us < kClose * best->us ? 1 : 10) * cost_us <= budget_us())
+      return go(costs, c, all, true);
+  }
+  const bool stale = local.is_measured && now_us - local.state->last_us > kStaleUs;
+  if (sides.local_possible && !sides.local_open && !open_local && stale &&
+      sides.local_open_us > 0 &&
+      std::max(local.us - best->us, 0.0) + sides.local_open_us <= budget_us()) {
+    explored_us_ += sides.local_open_us;
+    open_local = true;
+  }
+  Decision d = go(costs, *best, all, false);
+  d.open_local = open_local;
+  if (local.is_measured && d.side != kLocalSide && d.other_us == 0 && sides.local_possible)
+    d.other_us = local.us + sides.local_open_us;
+  return d;
+}
+
+void Estimates::ended(const Decision& d, double total_us) {
+  --under_way_[static_cast<std::size_t>(d.side + 1)];
+  spent_us_ += total_us;
+  if (d.explores) explored_us_ += std::max(0.0, total_us - d.other_us);
+}
+
+void Estimates::server_ran(RunKey key, const Decision& d, const ServerCost& cost,
+                           const LinkView& view, double now_us) {
+  const std::lock_guard lock(mutex_);
+  ended(d, cost.total_us);
+  Server& server = costs(key).servers[static_cast<std::size_t>(d.side)];
+  if (d.expected_us > 0 && server.compute_us.count() > 0) {
+    if (cost.total_us < kSame * d.expected_us) {
+      server.trust = 1;
+    } else if (d.other_us > 0 && cost.total_us > d.other_us) {
+      server.trust = std::max(server.trust / 2, 0.01);
+    }
+  }
+  Level& level = server.total_us[d.load_class];
+  // What the link said is confirmed: then what was measured before it changed is past.
+  if (d.link_changed &&
+      std::abs(cost.total_us - d.expected_us) < std::abs(cost.total_us - level.value())) {
+    level.begin_again(cost.total_us);
+  } else {
+    level.add(cost.total_us);
+  }
+  server.compute_us.add(std::max(cost.compute_us, 1e-3));
+  server.reply_bytes = cost.reply_bytes;
+  server.reference = view;
+  server.last_us = now_us;
+}
+
+void Estimates::local_ran(RunKey key, const Decision& d, double total_us, double now_us) {
+  const std::lock_guard lock(mutex_);
+  ended(d, total_us);
+  Side& side = costs(key).local;
+  side.total_us[d.load_class].add(total_us);
+  side.last_us = now_us;
+}
+
+void Estimates::abandoned(const Decision& d) {
+  const std::lock_guard lock(mutex_);
+  ended(d, 0);
+}
+
+bool Estimates::local_is_idle() const {
+  const std::lock_guard lock(mutex_);
+  return since_local_ >= kIdleRuns;
+}
+
+}  // namespace outboard::intercept
