@@ -13,6 +13,13 @@ TEST(Choose, TakesAServerThatHasTheSessionAndAnswers) {
   EXPECT_EQ(choose(ready()).reason, LocalReason::kNone);
 }
 
+TEST(Choose, ModeRemoteAsksNotWhichIsSooner) {
+  Situation situation = ready();
+  situation.mode = Mode::kRemote;
+  situation.sooner_here = true;
+  EXPECT_EQ(choose(situation).place, Place::kServer);
+}
+
 TEST(Choose, StaysHereAndSaysWhy) {
   const auto reason = [](auto change) {
     Situation situation = ready();
@@ -31,6 +38,7 @@ TEST(Choose, StaysHereAndSaysWhy) {
               s.upload_under_way = true;
             }),
             LocalReason::kUploading);
+  EXPECT_EQ(reason([](Situation& s) { s.sooner_here = true; }), LocalReason::kSooner);
 }
 
 }  // namespace

@@ -7,8 +7,10 @@
 
 #include <cmath>
 #include <map>
+#include <optional>
 #include <random>
 
+#include "intercept/common/cpu_share.h"
 #include "profile/run_cost.h"
 
 namespace outboard::intercept {
@@ -86,6 +88,7 @@ struct World {
     last = d;
     if (d.side == kLocalSide) {
       const double took = noisy(local_us) + (base.local_open ? 0 : base.local_open_us);
+      opened += base.local_open ? 0 : 1;
       base.local_open = true;
       now_us += took;
       estimates.local_ran(kKey, d, took, now_us);
@@ -212,6 +215,11 @@ TEST(Estimates, EachRunGoesToTheServerThatAnswersSoonest) {
 }
 
 TEST(Estimates, AClosedLocalSideIsOpenedOnlyWhenItMayBeSooner) {
+  World weak = world(3e6, {}, false);
+  weak.base.cpu_share = 0.02;
+  weak.mean_us(50);
+  EXPECT_EQ(weak.opened, 0u);
+
   World slow_link = world(300e3, {.rate_bytes_per_s = 1.25e5}, false);
   slow_link.mean_us(5);
   EXPECT_EQ(slow_link.opened, 1u);
@@ -315,6 +323,28 @@ TEST(LinkEstimate, TakesDelayAndRateFromAnExchange) {
   EXPECT_NEAR(view.link.up.rate_bytes_per_s, 1e6, 10);
   EXPECT_NEAR(view.link.down.rate_bytes_per_s, 2e6, 10);
   EXPECT_NEAR(beyond_compute_us(view, 10'000, 20'000), 3e3 + 10e3 + 3e3 + 10e3, 10);
+}
+
+TEST(CpuShare, IsTheSmallestQuotaOfTheGroupAndThoseAboveIt) {
+  std::map<std::string, std::string> files;
+  const auto read = [&](const std::string& path) -> std::optional<std::string> {
+    const auto found = files.find(path);
+    return found == files.end() ? std::nullopt : std::optional(found->second);
+  };
+  EXPECT_EQ(cpu_share(read), 1);
+  files["/proc/self/cgroup"] = "3:memory:/a\n2:cpu,cpuacct:/a/b\n";
+  EXPECT_EQ(cpu_share(read), 1);
+  files["/sys/fs/cgroup/cpu/a/b/cpu.cfs_quota_us"] = "-1\n";
+  files["/sys/fs/cgroup/cpu/a/b/cpu.cfs_period_us"] = "100000\n";
+  EXPECT_EQ(cpu_share(read), 1);
+  files["/sys/fs/cgroup/cpu/a/cpu.cfs_quota_us"] = "1000\n";
+  files["/sys/fs/cgroup/cpu/a/cpu.cfs_period_us"] = "10000\n";
+  EXPECT_DOUBLE_EQ(cpu_share(read), 0.1);
+  files["/proc/self/cgroup"] = "0::/c\n";
+  files["/sys/fs/cgroup/c/cpu.max"] = "max 100000\n";
+  EXPECT_EQ(cpu_share(read), 1);
+  files["/sys/fs/cgroup/c/cpu.max"] = "50000 100000\n";
+  EXPECT_DOUBLE_EQ(cpu_share(read), 0.5);
 }
 
 TEST(RunKey, DiffersByShapeTypeAndWantedOutputs) {

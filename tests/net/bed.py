@@ -28,6 +28,7 @@ import time
 
 CPU_CGROUP = pathlib.Path("/sys/fs/cgroup/cpu")
 PERIOD_US = 10_000  # of a CPU quota: short, so that a share is a slow processor and not one that stops and goes
+LEAST_QUOTA_US = 1000  # the kernel takes no less
 MARK = "outboard"
 
 
@@ -125,8 +126,9 @@ class Bed:
         if not group.exists():
             group.mkdir()
             self._stack.callback(remove_cgroup, group)
-        (group / "cpu.cfs_period_us").write_text(str(PERIOD_US))
-        (group / "cpu.cfs_quota_us").write_text(str(-1 if cpu_share is None else round(PERIOD_US * cpu_share)))
+        period_us = max(PERIOD_US, round(LEAST_QUOTA_US / (cpu_share or 1)))
+        (group / "cpu.cfs_period_us").write_text(str(period_us))
+        (group / "cpu.cfs_quota_us").write_text(str(-1 if cpu_share is None else round(period_us * cpu_share)))
         return group
 
     def popen(self, arguments, namespace=None, cpu_share=None, core=None, **more):

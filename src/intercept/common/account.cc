@@ -57,6 +57,16 @@ void Account::failed_run() {
   ++figures_.failed_runs;
 }
 
+void Account::opened_local() {
+  const std::lock_guard lock(mutex_);
+  ++figures_.local_opened;
+}
+
+void Account::gave_local_back() {
+  const std::lock_guard lock(mutex_);
+  ++figures_.local_given_back;
+}
+
 AccountFigures Account::figures() const {
   const std::lock_guard lock(mutex_);
   return figures_;

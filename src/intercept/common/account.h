@@ -24,6 +24,7 @@ struct AccountFigures {
   bool is_discarded = false;
   std::uint64_t server_runs = 0, local_runs = 0, failed_runs = 0, replayed_runs = 0;
   std::array<std::uint64_t, kLocalReasons> local_by_reason{};
+  std::uint64_t local_opened = 0, local_given_back = 0;  // sessions of the model, here
   Histogram server_time, local_time;
   std::uint64_t send_ns = 0, wait_ns = 0, receive_ns = 0;
   std::uint64_t server_receive_ns = 0, queue_ns = 0, compute_ns = 0;
@@ -44,6 +45,8 @@ class Account {
   // `replayed`: the server was tried first and lost.
   void local_run(std::uint64_t time_ns, LocalReason reason, bool replayed);
   void failed_run();
+  void opened_local();
+  void gave_local_back();
 
   AccountFigures figures() const;
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The one place where it is decided where a Run goes. Pure. Today readiness decides; the cost of a
-// Run (src/profile) belongs here as well.
+// What may answer a Run, and why it is answered here where it is. Pure. Among the sides that are
+// ready, Estimates (estimates.h) say which is sooner.
 #pragma once
 
 #include <cstdint>
@@ -17,6 +17,7 @@ struct Situation {
   bool server_answers = false;      // nothing to the contrary is known
   bool server_drains = false;       // it told us to go elsewhere
   bool upload_under_way = false;
+  bool sooner_here = false;  // of two sides that are ready
 };
 
 enum class Place : std::uint8_t { kServer, kLocal };
@@ -30,8 +31,9 @@ enum class LocalReason : std::uint8_t {
   kServerDraining,  // it asked to go elsewhere
   kServerRefused,   // it would not open this model
   kNotEligible,     // this session cannot go out; the session says why
+  kSooner,          // a server could, and this machine is sooner
 };
-inline constexpr std::size_t kLocalReasons = 7;
+inline constexpr std::size_t kLocalReasons = 8;
 
 struct Choice {
   Place place = Place::kLocal;
@@ -42,6 +44,8 @@ constexpr Choice choose(const Situation& s) {
   if (s.mode == Mode::kLocal) return {Place::kLocal, LocalReason::kModeLocal};
   if (s.server_drains) return {Place::kLocal, LocalReason::kServerDraining};
   if (!s.server_answers) return {Place::kLocal, LocalReason::kServerGone};
+  if (s.server_has_session && s.mode == Mode::kAuto && s.sooner_here)
+    return {Place::kLocal, LocalReason::kSooner};
   if (s.server_has_session) return {Place::kServer, LocalReason::kNone};
   return {Place::kLocal,
           s.upload_under_way ? LocalReason::kUploading : LocalReason::kServerRefused};
@@ -63,6 +67,8 @@ constexpr std::string_view name_of(LocalReason reason) {
       return "server refused";
     case LocalReason::kNotEligible:
       return "not eligible";
+    case LocalReason::kSooner:
+      return "sooner here";
   }
   return "";
 }

@@ -14,8 +14,8 @@
 namespace outboard::intercept {
 
 enum class Mode : std::uint8_t {
-  kAuto,    // the server when it is ready, this machine until then and when it is gone
-  kRemote,  // as kAuto, but creating a session waits until the server has it
+  kAuto,    // each Run where it is done sooner: on a server that is ready, or here
+  kRemote,  // a server whenever one can; creating a session waits until it has the model
   kLocal,   // everything here; for comparison
 };
 

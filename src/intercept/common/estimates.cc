@@ -11,7 +11,7 @@ namespace {
 // The modelled link has changed when the model's Run has, by more than its noise.
 constexpr double kSame = 1.33;
 // A first, and a second Run of an unknown side that took so many times the other's is enough.
-constexpr std::array<double, Estimates::kTrials> kHopeless{1, 4, 1.3};
+constexpr std::array<double, Estimates::kTrials> kHopeless{1, 2, 1.3};
 
 unsigned load_class_of(unsigned under_way) {
   return static_cast<unsigned>(std::min<int>(std::bit_width(under_way), 7));
@@ -56,7 +56,7 @@ Estimates::Costs& Estimates::costs(RunKey key) {
   return costs;
 }
 
-Estimates::Candidate Estimates::local_candidate(const Costs& costs) const {
+Estimates::Candidate Estimates::local_candidate(const Costs& costs, const Sides& sides) const {
   Candidate c;
   c.load_class = load_class_of(under_way_[0]);
   c.state = &costs.local;
@@ -67,10 +67,11 @@ Estimates::Candidate Estimates::local_candidate(const Costs& costs) const {
     c.is_measured = true;
     return c;
   }
-  // As fast as a server's engine is the best that this machine may be.
+  // As fast as a server's engine, with the share of a core it has, is the best that it may be.
   for (const Server& server : costs.servers) {
     const double compute_us = server.compute_us.value();
-    if (compute_us > 0 && (c.us == 0 || compute_us < c.us)) c.us = compute_us;
+    if (compute_us > 0 && (c.us == 0 || compute_us / sides.cpu_share < c.us))
+      c.us = compute_us / sides.cpu_share;
   }
   return c;
 }
@@ -137,7 +138,7 @@ Decision Estimates::decide(RunKey key, std::uint64_t request_bytes, const Sides&
   for (std::size_t i = 0; i < sides.servers.size() && i < servers_; ++i)
     if (sides.servers[i].usable)
       all.push_back(server_candidate(costs, i, request_bytes, sides.servers[i].view));
-  const Candidate local = local_candidate(costs);
+  const Candidate local = local_candidate(costs, sides);
   if (all.empty()) return go(costs, local, all, false);  // nobody else can
   const bool local_ready = sides.local_possible && sides.local_open;
   if (local_ready) all.push_back(local);
@@ -151,7 +152,11 @@ Decision Estimates::decide(RunKey key, std::uint64_t request_bytes, const Sides&
         (!c.is_measured && c.us == leader->us && c.state->started <= leader->state->started))
       leader = &c;
   }
-  if (best == nullptr) return go(costs, *unknown, all, false);
+  const bool can_open = sides.local_possible && !sides.local_open;
+  const auto open_first = [&](const Candidate& other) {
+    return can_open && sides.local_open_us > 0 && local.us + sides.local_open_us < other.us;
+  };
+  if (best == nullptr) return go(costs, open_first(*unknown) ? local : *unknown, all, false);
 
   for (const Candidate& c : all) {
     const std::uint64_t started = c.state->started;
@@ -165,12 +170,10 @@ Decision Estimates::decide(RunKey key, std::uint64_t request_bytes, const Sides&
         best = &c;
   }
   bool open_local = false;
-  if (sides.local_possible && !sides.local_open) {
+  if (can_open) {
     // Not there, and worth being: in the background, as long as a server is not that slow.
     open_local = local.us > 0 && local.us < (1 - kHysteresis) * best->us;
-    if (open_local && local.is_measured && sides.local_open_us > 0 &&
-        local.us + sides.local_open_us < best->us)
-      return go(costs, local, all, false);
+    if (open_local && open_first(*best)) return go(costs, local, all, false);
   }
   for (const Candidate& c : all) {
     if (&c == best || !c.is_measured) continue;
@@ -183,8 +186,7 @@ Decision Estimates::decide(RunKey key, std::uint64_t request_bytes, const Sides&
       return go(costs, c, all, true);
   }
   const bool stale = local.is_measured && now_us - local.state->last_us > kStaleUs;
-  if (sides.local_possible && !sides.local_open && !open_local && stale &&
-      sides.local_open_us > 0 &&
+  if (can_open && !open_local && stale && sides.local_open_us > 0 &&
       std::max(local.us - best->us, 0.0) + sides.local_open_us <= budget_us()) {
     explored_us_ += sides.local_open_us;
     open_local = true;

@@ -47,7 +47,8 @@ struct Sides {
   std::vector<Server> servers;
   bool local_possible = true;  // nothing says that the model cannot be opened here
   bool local_open = false;
-  double local_open_us = 0;  // what opening takes, where it is known
+  double local_open_us = 0;  // what opening takes, or a guess; 0: neither
+  double cpu_share = 1;      // of a core that this process may use
 };
 
 inline constexpr int kLocalSide = -1;
@@ -124,7 +125,7 @@ class Estimates {
   };
 
   Costs& costs(RunKey key);
-  Candidate local_candidate(const Costs& costs) const;
+  Candidate local_candidate(const Costs& costs, const Sides& sides) const;
   Candidate server_candidate(const Costs& costs, std::size_t server, std::uint64_t request_bytes,
                              const LinkView& view) const;
   Decision go(Costs& costs, const Candidate& to, std::span<const Candidate> all, bool explores);

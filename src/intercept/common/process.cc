@@ -6,6 +6,7 @@
 #include <cstdlib>
 
 #include "base/log.h"
+#include "intercept/common/cpu_share.h"
 #include "intercept/common/report.h"
 
 namespace outboard::intercept {
@@ -106,6 +107,15 @@ void Process::server_is_lost(const ServerLink& link, const Error& error) {
     return;
   }
   log_warn("{}; inference runs here until it answers", text);
+}
+
+double Process::cpu_share(double now_us) {
+  constexpr double kLookAgainUs = 2e6;
+  if (now_us > cpu_share_until_us_.load(std::memory_order_relaxed)) {
+    cpu_share_until_us_.store(now_us + kLookAgainUs, std::memory_order_relaxed);
+    cpu_share_.store(intercept::cpu_share(), std::memory_order_relaxed);
+  }
+  return cpu_share_.load(std::memory_order_relaxed);
 }
 
 void Process::in_vendor_code(const std::function<void()>& call) {

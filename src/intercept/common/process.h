@@ -56,6 +56,9 @@ class Process {
   // library may be gone already); then it never returns to it.
   void in_vendor_code(const std::function<void()>& call);
 
+  // Of a core that this process may use, looked up again every other second.
+  double cpu_share(double now_us);
+
   // Writes the summary, JSON and trace that were asked for; once.
   void report();
 
@@ -67,6 +70,7 @@ class Process {
   const Config config_;
   const wire::ClientOptions client_options_;
   std::vector<std::unique_ptr<ServerLink>> links_;
+  std::atomic<double> cpu_share_{1}, cpu_share_until_us_{0};
   std::atomic<bool> warned_{false};
   std::atomic<bool> reported_{false};
   std::mutex vendor_mutex_;

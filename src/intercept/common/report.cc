@@ -102,6 +102,8 @@ void write_session(JsonWriter& json, const AccountFigures& s) {
     if (s.local_by_reason[i] > 0) json.member(name_of(reason), s.local_by_reason[i]);
   }
   json.end_object().end_object();
+  json.key("local_sessions").begin_object().member("opened", s.local_opened);
+  json.member("given_back", s.local_given_back).end_object();
   write_times(json, "server_run_us", s.server_time);
   write_times(json, "local_run_us", s.local_time);
   json.member("bytes_sent", s.bytes_sent).member("bytes_received", s.bytes_received);

@@ -15,6 +15,10 @@ std::uint32_t thread_number() {
   return number;
 }
 
+std::uint64_t since_ns(std::int64_t start_ns) {
+  return static_cast<std::uint64_t>(Clock::monotonic().now().count() - start_ns);
+}
+
 // Knows whether it was the program's side that would not take an output: then its error is the
 // Run's, whoever computed it.
 class WatchedSink final : public wire::OutputSink {
@@ -41,7 +45,7 @@ class WatchedSink final : public wire::OutputSink {
 
 void record(Session& session, std::int64_t start_ns, const Session::Route& route,
             const wire::RunAccount* run, LocalReason reason) {
-  const auto time_ns = static_cast<std::uint64_t>(Clock::monotonic().now().count() - start_ns);
+  const std::uint64_t time_ns = since_ns(start_ns);
   Account& account = session.account();
   if (run != nullptr) {
     account.server_run(time_ns, *run);
@@ -70,22 +74,25 @@ Result<void> failed(Session& session, Error error) {
 
 Result<void> answer(Session& session, ProgramRun& run) {
   const std::int64_t start_ns = Clock::monotonic().now().count();
-  const Session::Route route = session.route();
+  const Session::Route route = session.route(run.wanted(), run.inputs());
   LocalReason reason = route.choice.reason;
   if (route.choice.place == Place::kServer) {
     WatchedSink sink(run.outputs());
     auto answered = route.remote->run(run.wanted(), run.inputs(), sink, run.cancel());
     if (answered) {
+      session.ran_at_server(route, since_ns(start_ns), *answered);
       record(session, start_ns, route, &*answered, LocalReason::kNone);
       return {};
     }
-    if (sink.failed() || !session.lost(route, answered.error()))
+    if (sink.failed() ? session.blameless(route) : !session.lost(route, answered.error()))
       return failed(session, std::move(answered).error());
     reason = LocalReason::kServerGone;
   }
   const auto local = session.local();
-  if (!local) return failed(session, local.error());
-  if (auto done = run.run_here(**local); !done) return failed(session, std::move(done).error());
+  const std::int64_t begun_ns = Clock::monotonic().now().count();
+  auto done = local ? run.run_here(**local) : tl::make_unexpected(local.error());
+  session.ran_here(route, done ? since_ns(begun_ns) : 0);
+  if (!done) return failed(session, std::move(done).error());
   record(session, start_ns, route, nullptr, reason);
   return {};
 }

@@ -7,6 +7,7 @@
 #include <csignal>
 #include <thread>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "intercept/common/process.h"
 #include "intercept/common/session.h"
@@ -15,6 +16,9 @@ namespace outboard::intercept {
 namespace {
 
 using std::chrono::milliseconds;
+// Probes: often enough to see a step within two seconds, small enough to cost nothing that is felt.
+constexpr milliseconds kProbeInterval{400}, kWatched{3000};
+constexpr std::size_t kProbeBytes = 16'000;
 constexpr milliseconds kFirstBackoff{50}, kLastBackoff{5000};
 
 bool means_lost(ErrorKind kind) {
@@ -94,6 +98,52 @@ void ServerLink::enqueue(const std::shared_ptr<Session>& session) {
   wake_.notify_all();
 }
 
+bool ServerLink::is_watched() const {
+  return knows_probes_.load(std::memory_order_relaxed) &&
+         Clock::monotonic().now().count() < watched_until_ns_.load(std::memory_order_relaxed);
+}
+
+void ServerLink::watch() {
+  const bool was_watched = is_watched();
+  const Nanoseconds until = Clock::monotonic().now() + kWatched;
+  watched_until_ns_.store(until.count(), std::memory_order_relaxed);
+  if (was_watched || !knows_probes_.load(std::memory_order_relaxed)) return;
+  std::unique_lock lock(mutex_);
+  start_thread(lock);
+  wake_.notify_all();
+}
+
+wire::Client::Progress ServerLink::behind_runs() {
+  return [this, last = Clock::monotonic().now()](std::uint64_t, std::uint64_t) mutable {
+    const Nanoseconds took = Clock::monotonic().now() - last;
+    std::unique_lock lock(mutex_);
+    wake_.wait_for(lock, std::min<Nanoseconds>(3 * took, kWatched),
+                   [&] { return stopping_.load(); });
+    last = Clock::monotonic().now();
+    return true;
+  };
+}
+
+void ServerLink::probe() {
+  if (!knows_probes_.load(std::memory_order_relaxed)) return;
+  const auto found = client_.probe(kProbeBytes, kProbeBytes);
+  if (!found) {
+    if (found.error().kind == ErrorKind::kUnimplemented) knows_probes_.store(false);
+    note(found.error());
+    return;
+  }
+  const auto us = [](std::uint64_t ns) { return static_cast<double>(ns) / 1e3; };
+  estimate_.exchanged({.sent_bytes = found->bytes_sent,
+                       .received_bytes = found->bytes_received,
+                       .until_reply_us = us(found->until_reply_ns),
+                       .receive_us = us(found->receive_ns),
+                       .server_receive_us = us(found->server.receive_ns),
+                       .server_busy_us = 0});
+  estimate_.waits(us(found->server.wait_ns));
+  if (found->server.is_draining)
+    note({ErrorKind::kOverloaded, fmt::format("server ({}) is draining", address_), 0});
+}
+
 void ServerLink::stop() {
   stopping_.store(true);
   wake_.notify_all();
@@ -129,6 +179,13 @@ void ServerLink::work() {
   while (!stopping_.load()) {
     if (!usable()) {
       wait_until_it_answers(lock);
+      continue;
+    }
+    if (queue_.empty() && is_watched()) {
+      lock.unlock();
+      probe();
+      lock.lock();
+      wake_.wait_for(lock, kProbeInterval, [&] { return stopping_.load() || !queue_.empty(); });
       continue;
     }
     if (queue_.empty()) {

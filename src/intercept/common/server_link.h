@@ -13,6 +13,7 @@
 #include <string>
 
 #include "base/result.h"
+#include "intercept/common/link_estimate.h"
 #include "wire/client.h"
 #include "wire/model_package.h"
 
@@ -51,6 +52,16 @@ class ServerLink {
   // left alone until it answers in the background. True when it means that.
   bool note(const Error& error);
 
+  // What is known of the way there and of the load. Runs tell, and probes in the background while
+  // a session could go there and does not: that is what `watch()` asks for, for the next seconds.
+  LinkEstimate& estimate() { return estimate_; }
+  void watch();
+  void probe();  // now, on this thread; a server that does not know probes is not asked again
+
+  // Progress of an upload that nothing waits for: it takes a quarter of the time while Runs go to a
+  // server.
+  wire::Client::Progress behind_runs();
+
   // Has the background thread bring this session to the server, sooner or later.
   void enqueue(const std::shared_ptr<Session>& session);
   void stop();  // ends what is under way in the background; does not wait
@@ -60,6 +71,7 @@ class ServerLink {
   void work();
   void wait_until_it_answers(std::unique_lock<std::mutex>& lock);
   void set_state(State state);
+  bool is_watched() const;
 
   Process& process_;
   const std::string address_;
@@ -72,6 +84,9 @@ class ServerLink {
   std::deque<std::weak_ptr<Session>> queue_;
   std::chrono::milliseconds backoff_;
   bool has_thread_ = false;
+  LinkEstimate estimate_;
+  std::atomic<std::int64_t> watched_until_ns_{0};
+  std::atomic<bool> knows_probes_{true};
 };
 
 }  // namespace outboard::intercept

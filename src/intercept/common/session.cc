@@ -1,30 +1,59 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "intercept/common/session.h"
 
-#include <cstdint>
+#include <malloc.h>
 
+#include <algorithm>
+#include <cstdint>
+#include <vector>
+
+#include "base/clock.h"
 #include "base/log.h"
 #include "intercept/common/progress.h"
 
 namespace outboard::intercept {
 
+namespace {
+
+double now_us() { return static_cast<double>(Clock::monotonic().now().count()) / 1e3; }
+double us(std::uint64_t ns) { return static_cast<double>(ns) / 1e3; }
+
+}  // namespace
+
 // The half that belongs to one process; see the header.
 struct Session::Live {
+  // A server, by the place of its link.
+  struct Side {
+    ServerLink* link;
+    std::shared_ptr<wire::RemoteSession> remote;
+    bool under_way = false;  // the background is at it, or waits for the server
+    bool refused = false;    // it would not take this model
+  };
+
   Live(Process& p, const SessionSpec& spec)
-      : process(p), generation(p.generation()), account(p.new_account(spec.model_name)) {
+      : process(p),
+        generation(p.generation()),
+        account(p.new_account(spec.model_name)),
+        estimates(p.links().size()) {
     account->set_model(spec.package->id().hex(), spec.package->total_bytes());
-    link = p.links().empty() ? nullptr : p.links().front().get();
+    for (const auto& link : p.links()) sides.push_back({link.get(), nullptr});
   }
+  Side& side_of(const ServerLink& link) {
+    return *std::find_if(sides.begin(), sides.end(),
+                         [&](const Side& s) { return s.link == &link; });
+  }
+
   Process& process;
   const std::uint64_t generation;
   const std::shared_ptr<Account> account;
-  std::mutex mutex;
-  std::shared_ptr<wire::RemoteSession> remote;
-  ServerLink* link = nullptr;  // the server that has it, or shall get it
-  bool under_way = false;      // the background is at it, or waits for a server
-  bool attached_after_fork = false;
+  Estimates estimates;
+  std::mutex mutex;  // of what follows
+  std::vector<Side> sides;
   std::shared_ptr<LocalModel> local;
-  std::mutex opening;  // held by the thread that opens the local side
+  double local_open_us = 0;  // what opening it took
+  bool local_failed = false;
+  bool local_coming = false;  // being opened in the background
+  std::mutex opening;         // held by the thread that opens the local side
 };
 
 Session::Session(SessionSpec spec)
@@ -54,13 +83,6 @@ Session::Live& Session::live() {
 Account& Session::account() { return *live().account; }
 std::shared_ptr<Account> Session::shared_account() { return live().account; }
 
-ServerLink* Session::next_link(Process& process, const ServerLink* after) {
-  for (const auto& link : process.links()) {
-    if (link.get() != after && link->usable()) return link.get();
-  }
-  return nullptr;
-}
-
 void Session::refused(Live& live, const ServerLink& link, const Error& error, LogLevel level) {
   live.account->set_why_local(
       fmt::format("server ({}) would not take it: {}", link.address(), error.message));
@@ -79,97 +101,216 @@ std::optional<wire::SessionDescription> Session::attach_now(bool upload) {
                                return true;
                              });
     if (remote) {
-      const std::lock_guard lock(live.mutex);
-      live.remote = *remote;
-      live.link = link.get();
+      {
+        const std::lock_guard lock(live.mutex);
+        live.side_of(*link).remote = *remote;
+      }
       live.account->set_server(link->address());
+      link->probe();
+      attach_to_spares(live);
       return (*remote)->description();
     }
-    if (remote.error().kind == ErrorKind::kNotFound) {
-      const std::lock_guard lock(live.mutex);
-      live.link = link.get();
-      return std::nullopt;
-    }
+    if (remote.error().kind == ErrorKind::kNotFound) return std::nullopt;
     // Whoever creates the session says so, unless there is something worse to say.
-    if (link->usable()) refused(live, *link, remote.error(), LogLevel::kInfo);
+    if (!link->usable()) continue;
+    refused(live, *link, remote.error(), LogLevel::kInfo);
+    const std::lock_guard lock(live.mutex);
+    live.side_of(*link).refused = true;
   }
   return std::nullopt;
 }
 
 void Session::set_local(std::shared_ptr<LocalModel> local) {
   Live& live = this->live();
+  live.account->opened_local();
   const std::lock_guard lock(live.mutex);
   live.local = std::move(local);
 }
 
+// To the first server that answers; to the first of all where none does.
 void Session::attach_later() {
   Live& live = this->live();
-  ServerLink* link;
+  Live::Side* next = nullptr;
   {
     const std::lock_guard lock(live.mutex);
-    if (live.remote != nullptr || live.link == nullptr || live.under_way) return;
-    if (!live.link->usable()) {
-      if (ServerLink* other = next_link(live.process, live.link)) live.link = other;
+    for (Live::Side& side : live.sides) {
+      const bool ready = side.remote != nullptr && side.link->usable();
+      if (ready || (side.under_way && side.link->usable())) return;
+      if (side.refused || side.under_way || side.remote != nullptr) continue;
+      if (next == nullptr || (!next->link->usable() && side.link->usable())) next = &side;
     }
-    live.under_way = true;
-    link = live.link;
+    if (next == nullptr) return;
+    next->under_way = true;
   }
-  link->enqueue(shared_from_this());
+  next->link->enqueue(shared_from_this());
+}
+
+// The others get the model as well, behind everything else, so that each Run can go to the server
+// that answers soonest and a lost one is replaced at once.
+void Session::attach_to_spares(Live& live) {
+  std::vector<ServerLink*> spares;
+  {
+    const std::lock_guard lock(live.mutex);
+    for (Live::Side& side : live.sides) {
+      if (side.remote != nullptr || side.under_way || side.refused) continue;
+      side.under_way = true;
+      spares.push_back(side.link);
+    }
+  }
+  for (ServerLink* link : spares) link->enqueue(shared_from_this());
 }
 
 bool Session::attach_in_background(ServerLink& link) {
   Live& live = this->live();
-  auto remote = link.open(*spec_.package, spec_.options, true);
-  if (!remote && !link.usable()) {
-    ServerLink* other = next_link(live.process, &link);
-    if (other == nullptr) return false;
-    {
-      const std::lock_guard lock(live.mutex);
-      live.link = other;
-    }
-    other->enqueue(shared_from_this());
-    return true;
-  }
-  std::shared_ptr<LocalModel> unneeded;
+  bool is_spare = false;
   {
     const std::lock_guard lock(live.mutex);
-    live.under_way = false;
-    if (remote) {
-      live.remote = std::move(*remote);
-      live.link = &link;
-      live.account->set_server(link.address());
-      // What could not be opened again is kept.
-      if (spec_.package->can_open_locally()) unneeded = std::move(live.local);
-    }
+    for (const Live::Side& side : live.sides)
+      is_spare = is_spare || (side.link != &link && side.remote != nullptr && side.link->usable());
   }
-  if (!remote) {
+  auto remote = link.open(*spec_.package, spec_.options, true,
+                          is_spare ? link.behind_runs() : wire::Client::Progress{});
+  if (!remote && !link.usable()) {
+    attach_later();  // somewhere else meanwhile, where there is another
+    return false;
+  }
+  const bool refuses = !remote;
+  {
+    const std::lock_guard lock(live.mutex);
+    Live::Side& side = live.side_of(link);
+    side.under_way = false;
+    side.refused = refuses;
+    if (remote) side.remote = std::move(*remote);
+  }
+  if (refuses) {
     refused(live, link, remote.error(), LogLevel::kWarn);
-  } else if (unneeded != nullptr) {
-    log_info("model ({}) is at server ({}); the local session is given back", spec_.model_name,
-             link.address());
-    live.process.in_vendor_code([&] { unneeded.reset(); });
+    attach_later();
+    return true;
   }
+  if (!is_spare) live.account->set_server(link.address());
+  if (live.process.config().mode == Mode::kRemote) give_local_back(live);
+  attach_to_spares(live);
+  link.probe();
   return true;
 }
 
-Session::Route Session::route() {
+// What could not be opened again is kept.
+void Session::give_local_back(Live& live) {
+  std::shared_ptr<LocalModel> unneeded;
+  {
+    const std::lock_guard lock(live.mutex);
+    if (!spec_.package->can_open_locally() || live.local == nullptr || live.local_coming) return;
+    unneeded = std::move(live.local);
+  }
+  live.account->gave_local_back();
+  log_info("model ({}) is at a server; the local session is given back", spec_.model_name);
+  live.process.in_vendor_code([&] { unneeded.reset(); });
+  // What was freed in pieces goes back to the system, too.
+  ::malloc_trim(0);
+}
+
+void Session::open_local_later(Live& live) {
+  {
+    const std::lock_guard lock(live.mutex);
+    if (live.local != nullptr || live.local_failed || live.local_coming) return;
+    live.local_coming = true;
+  }
+  live.process.async_pool().post(
+      [self = shared_from_this(), &live]() mutable {
+        live.process.in_vendor_code([&] {
+          if (const auto opened = self->local(); !opened)
+            log_debug("model ({}) cannot be opened here: {}", self->spec_.model_name,
+                      opened.error().message);
+          {
+            const std::lock_guard lock(live.mutex);
+            live.local_coming = false;
+          }
+          self.reset();
+        });
+      },
+      2);
+}
+
+Session::Route Session::route(std::span<const std::uint32_t> wanted,
+                              std::span<const wire::InputTensor> inputs) {
   Live& live = this->live();
+  Route route = choose_route(live, run_key(wanted, inputs), inputs);
+  if (route.decision.open_local) open_local_later(live);
+  return route;
+}
+
+Session::Route Session::choose_route(Live& live, RunKey key,
+                                     std::span<const wire::InputTensor> inputs) {
   Route route;
-  const std::lock_guard lock(live.mutex);
+  route.key = key;
+  const double now = now_us();
   Situation situation;
   situation.mode = live.process.config().mode;
-  situation.server_has_session = live.remote != nullptr;
-  situation.upload_under_way = live.under_way;
-  if (live.link != nullptr) {
-    situation.server_answers = live.link->usable();
-    situation.server_drains = live.link->state() == ServerLink::State::kDraining;
+  Sides sides;
+  sides.servers.resize(live.sides.size());
+  const std::lock_guard lock(live.mutex);
+  sides.local_open = live.local != nullptr;
+  // A guess before it was measured: what reading and preparing a model takes on an ordinary core.
+  constexpr double kOpenBytesPerUs = 200;
+  sides.cpu_share = live.process.cpu_share(now);
+  sides.local_open_us = live.local_open_us > 0 ? live.local_open_us
+                                               : static_cast<double>(spec_.package->total_bytes()) /
+                                                     kOpenBytesPerUs / sides.cpu_share;
+  sides.local_possible = situation.mode == Mode::kAuto && !live.local_failed &&
+                         (sides.local_open || spec_.package->can_open_locally());
+  for (std::size_t i = 0; i < live.sides.size(); ++i) {
+    const Live::Side& side = live.sides[i];
+    const bool answers = side.link->usable();
+    situation.server_answers = situation.server_answers || answers;
+    situation.server_drains =
+        situation.server_drains || side.link->state() == ServerLink::State::kDraining;
+    situation.upload_under_way = situation.upload_under_way || (side.under_way && answers);
+    if (situation.mode == Mode::kLocal || side.remote == nullptr || !answers) continue;
+    situation.server_has_session = true;
+    sides.servers[i] = {true, side.link->estimate().view()};
   }
+  situation.server_drains = situation.server_drains && !situation.server_answers;
+  std::uint64_t request_bytes = 0;
+  for (const wire::InputTensor& input : inputs) request_bytes += input.data.size();
+  route.decision = live.estimates.decide(route.key, request_bytes, sides, now);
+  situation.sooner_here = route.decision.side == kLocalSide;
   route.choice = choose(situation);
-  if (route.choice.place == Place::kServer) {
-    route.remote = live.remote;
-    route.link = live.link;
+  for (std::size_t i = 0; i < live.sides.size(); ++i) {
+    if (!sides.servers[i].usable) continue;
+    if (route.decision.side != static_cast<int>(i)) {
+      live.sides[i].link->watch();
+      continue;
+    }
+    route.remote = live.sides[i].remote;
+    route.link = live.sides[i].link;
   }
   return route;
+}
+
+void Session::ran_at_server(const Route& route, std::uint64_t time_ns,
+                            const wire::RunAccount& run) {
+  Live& live = this->live();
+  LinkEstimate& estimate = route.link->estimate();
+  estimate.exchanged({.sent_bytes = run.bytes_sent,
+                      .received_bytes = run.bytes_received,
+                      .until_reply_us = us(run.send_ns + run.wait_ns),
+                      .receive_us = us(run.receive_ns),
+                      .server_receive_us = us(run.server.receive_ns),
+                      .server_busy_us = us(run.server.queue_ns + run.server.compute_ns)});
+  estimate.waits(us(run.server.queue_ns));
+  live.estimates.server_ran(
+      route.key, route.decision,
+      {us(time_ns), us(run.server.compute_ns), run.bytes_sent, run.bytes_received}, estimate.view(),
+      now_us());
+  if (live.process.config().mode == Mode::kAuto && live.estimates.local_is_idle())
+    give_local_back(live);
+}
+
+void Session::ran_here(const Route& route, std::uint64_t time_ns) {
+  Live& live = this->live();
+  if (route.decision.side != kLocalSide) return;  // it was lost elsewhere first
+  if (time_ns == 0) return live.estimates.abandoned(route.decision);
+  live.estimates.local_ran(route.key, route.decision, us(time_ns), now_us());
 }
 
 Result<std::shared_ptr<LocalModel>> Session::local() {
@@ -181,24 +322,40 @@ Result<std::shared_ptr<LocalModel>> Session::local() {
   if (auto local = there()) return local;
   const std::lock_guard only_one(live.opening);
   if (auto local = there()) return local;
-  OB_TRY(std::shared_ptr<LocalModel> opened, spec_.open_local());
+  const double begin_us = now_us();
+  auto opened = spec_.open_local();
   const std::lock_guard lock(live.mutex);
-  live.local = opened;
+  live.local_failed = !opened;
+  if (!opened) return opened;
+  live.local_open_us = now_us() - begin_us;
+  live.account->opened_local();
+  live.local = *opened;
   return opened;
 }
 
+bool Session::blameless(const Route& route) {
+  live().estimates.abandoned(route.decision);
+  return true;
+}
+
 bool Session::lost(const Route& route, const Error& error) {
-  if (error.kind == ErrorKind::kEngine || error.kind == ErrorKind::kCancelled) return false;
   Live& live = this->live();
+  live.estimates.abandoned(route.decision);
+  if (error.kind == ErrorKind::kEngine || error.kind == ErrorKind::kCancelled) return false;
+  const bool is_server = route.link->note(error);
+  const bool again = is_server || error.kind == ErrorKind::kNotFound;
   {
     const std::lock_guard lock(live.mutex);
-    if (live.remote == route.remote) live.remote = nullptr;
+    Live::Side& side = live.side_of(*route.link);
+    if (side.remote == route.remote) side.remote = nullptr;
+    side.refused = !again;
+    if (again && !side.under_way) {
+      side.under_way = true;
+      route.link->enqueue(shared_from_this());
+    }
   }
-  if (route.link->note(error) || error.kind == ErrorKind::kNotFound) {
-    attach_later();
-  } else {
-    refused(live, *route.link, error, LogLevel::kWarn);
-  }
+  if (!again) refused(live, *route.link, error, LogLevel::kWarn);
+  attach_later();
   return true;
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A session of the program that can be answered by a server and by this machine, each side attached
-// when it is needed and given back when it is not.
+// A session of the program that can be answered by any of the servers and by this machine, each
+// side attached when it is needed; the local side is given back when it is not.
 //
 // Thread-safe. Owned by the stub's kernel (shared). After fork() the child finds the immutable half
 // (model, options) as it was, and attaches both sides anew: `Live` belongs to one process.
@@ -17,6 +17,7 @@
 #include "base/result.h"
 #include "intercept/common/account.h"
 #include "intercept/common/choose.h"
+#include "intercept/common/estimates.h"
 #include "intercept/common/process.h"
 #include "intercept/common/server_link.h"
 #include "intercept/common/trace.h"
@@ -52,25 +53,33 @@ class Session : public std::enable_shared_from_this<Session> {
   // Tries the servers in order, now. `upload`: waits for the model to get there, with progress on a
   // terminal. The description when one opened the session.
   std::optional<wire::SessionDescription> attach_now(bool upload);
-  // Hands the local side over, and has the background bring the session to a server.
+  // Hands the local side over, and has the background bring the session to a server: to one, and
+  // once that has it to the others, so that they can take over.
   void set_local(std::shared_ptr<LocalModel> local);
   void attach_later();
   // Called on `link`'s thread. False: the server is lost again, try later.
   bool attach_in_background(ServerLink& link);
 
-  // Where the next Run goes.
+  // Where the next Run goes. Each route ends in one of ran_at_server(), ran_here() and lost().
   struct Route {
     Choice choice;
     std::shared_ptr<wire::RemoteSession> remote;  // when choice.place is kServer
     ServerLink* link = nullptr;
+    RunKey key = 0;
+    Decision decision;  // what was expected, when it is late, what another side would take
   };
-  Route route();
+  Route route(std::span<const std::uint32_t> wanted, std::span<const wire::InputTensor> inputs);
+  void ran_at_server(const Route& route, std::uint64_t time_ns, const wire::RunAccount& run);
+  // `time_ns`: of the Run alone, without opening the model. 0: it failed.
+  void ran_here(const Route& route, std::uint64_t time_ns);
   // The local side, opened now if it is not there; one thread opens, the others wait for it.
   Result<std::shared_ptr<LocalModel>> local();
-  // A Run at the server failed. False: the error is the Run's own (the engine's, or a cancel).
-  // True: the server is gone, busy, lost the model or spoke nonsense; the Run shall be answered
-  // here.
+  // A Run at the server of `route` failed. False: the error is the Run's own (the engine's, or a
+  // cancel). True: the server is gone, busy, lost the model or spoke nonsense; the Run shall be
+  // answered here.
   bool lost(const Route& route, const Error& error);
+  // The program's side would not take what the server of `route` answered. Always true.
+  bool blameless(const Route& route);
 
   // The Runs of the session, for the profile; nullptr when none is wanted.
   Trace* profile() const { return profile_.get(); }
@@ -80,7 +89,10 @@ class Session : public std::enable_shared_from_this<Session> {
  private:
   struct Live;
   Live& live();
-  ServerLink* next_link(Process& process, const ServerLink* after);
+  Route choose_route(Live& live, RunKey key, std::span<const wire::InputTensor> inputs);
+  void attach_to_spares(Live& live);
+  void open_local_later(Live& live);
+  void give_local_back(Live& live);
   void refused(Live& live, const ServerLink& link, const Error& error, LogLevel level);
 
   const SessionSpec spec_;
