@@ -61,14 +61,14 @@ class AdaptiveTest(unittest.TestCase):
         link = self.bed.link()
         server = self.serve(link)
         self.filled(server)
-        # Here a Run is slow: the quota makes the local side 20 times as slow as the server.
+        # Here a Run is slow: the quota makes the local side ten times as slow as the server.
         device = Device(self.bed, "--server", server.address)
-        (self.bed.cgroup("slow", 0.05) / "tasks").write_text(str(device.process.pid))
+        (self.bed.cgroup("slow", 0.1) / "tasks").write_text(str(device.process.pid))
         device.runs(10)
         at_server = server.status()["runs"]
         device.runs(5)
         self.assertGreaterEqual(server.status()["runs"], at_server + 4)
-        link.trickle("up", 20_000)
+        link.trickle("up", 200_000)
         device.runs(4, 30)
         at_server = server.status()["runs"]
         device.runs(3)
