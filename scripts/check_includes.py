@@ -32,6 +32,8 @@ VENDOR = {
     "nlohmann/": {"profile/json", "serve", "split", "split/exec", "manage", "cli"},
     "CLI/": {"cli"},
     "spdlog/": {"serve", "cli"},
+    "boost/": {"serve"},
+    "prometheus/": {"serve"},
     "toml++/": {"cli", "split", "manage"},
     "iostream": {"cli"},
 }

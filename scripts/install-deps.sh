@@ -16,8 +16,10 @@ packages=(
   # libraries
   libexpected-dev libflatbuffers-dev flatbuffers-compiler libssl-dev libspdlog-dev libfmt-dev libcli11-dev
   nlohmann-json3-dev libtomlplusplus-dev libonnx-dev libprotobuf-dev protobuf-compiler libzstd-dev liblz4-dev zlib1g-dev
+  libboost1.74-dev prometheus-cpp-dev  # metrics
   librsvg2-bin  # rsvg-convert: plots as PNG
   # tests and benchmarks
+  prometheus systemd
   libgtest-dev libgmock-dev librapidcheck-dev libbenchmark-dev coinor-libcbc-dev coinor-cbc
 )
 missing=()

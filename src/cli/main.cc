@@ -34,7 +34,8 @@ namespace {
 
 // In the order in which `outboard --help` lists them.
 constexpr void (*kVerbs[])(CLI::App&, int&) = {
-    add_run, add_serve, add_status, add_split, add_push, add_profile, add_manage, add_version,
+    add_run,  add_serve,   add_status, add_top,     add_split,
+    add_push, add_profile, add_manage, add_version,
 };
 
 }  // namespace

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // `outboard serve`: lends this machine's device to programs on others.
 #include <signal.h>
-#include <spdlog/sinks/stdout_sinks.h>
-#include <spdlog/spdlog.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
@@ -11,33 +9,15 @@
 
 #include "base/log.h"
 #include "cli/serve_options.h"
+#include "cli/server_log.h"
 #include "cli/verbs.h"
 #include "engine/onnxruntime/engine.h"
 #include "serve/files.h"
+#include "serve/http.h"
 #include "serve/server.h"
 
 namespace outboard::cli {
 namespace {
-
-void log_by_spdlog(LogLevel level, std::string_view line) {
-  constexpr spdlog::level::level_enum kLevels[] = {spdlog::level::err, spdlog::level::warn,
-                                                   spdlog::level::info, spdlog::level::debug};
-  spdlog::default_logger_raw()->log(kLevels[static_cast<int>(level)],
-                                    spdlog::string_view_t(line.data(), line.size()));
-}
-
-void set_up_log(const std::string& level) {
-  auto logger = spdlog::stderr_logger_mt("outboard");
-  logger->set_pattern("%Y-%m-%dT%H:%M:%S.%e%z %l %v");
-  logger->set_level(spdlog::level::debug);  // base/log.h decides
-  logger->flush_on(spdlog::level::debug);
-  spdlog::set_default_logger(std::move(logger));
-  set_log_level(level == "error"   ? LogLevel::kError
-                : level == "warn"  ? LogLevel::kWarn
-                : level == "debug" ? LogLevel::kDebug
-                                   : LogLevel::kInfo);
-  set_log_sink(log_by_spdlog);
-}
 
 // SIGTERM and SIGINT come to wait_for_signal() alone; to be called before any thread is started.
 sigset_t take_signals() {
@@ -94,7 +74,7 @@ Result<serve::ServerOptions> server_options(const ServeArguments& arguments) {
 }
 
 Result<void> serve(const ServeArguments& arguments) {
-  set_up_log(arguments.log_level);
+  set_up_log(arguments.log_level, arguments.log_format);
   const sigset_t signals = take_signals();
   OB_TRY(const serve::ServerOptions options, server_options(arguments));
   OB_TRY(auto engine, engine::load_onnxruntime({.library = arguments.ort_library,
@@ -112,6 +92,15 @@ Result<void> serve(const ServeArguments& arguments) {
       arguments.threads > 0 ? arguments.threads
                             : static_cast<int>(std::thread::hardware_concurrency()),
       options.store.folder, options.store.limit_bytes, ::getpid());
+  std::unique_ptr<serve::HttpDoor> http;
+  if (!arguments.http.empty()) {
+    OB_TRY(const wire::Endpoint endpoint, wire::parse_endpoint(arguments.http));
+    OB_TRY(http, serve::HttpDoor::open(*server, endpoint));
+    log_info("metrics url={}/metrics", http->url());
+    OB_TRY(const bool local, wire::is_local(endpoint));
+    if (!local)
+      log_warn("whoever reaches the address reads the server's figures address={}", arguments.http);
+  }
   if (!arguments.ready_file.empty())
     OB_CHECK_OK(serve::write_file_atomically(arguments.ready_file,
                                              lines_of(server->addresses(), "\n") + "\n"));
@@ -164,6 +153,13 @@ void add_options(CLI::App& verb, ServeArguments& a) {
   verb.add_option("--drain-timeout", a.drain_timeout_s,
                   "Seconds that Runs under way may take after SIGTERM")
       ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  verb.add_option("--http", a.http,
+                  "Where to answer HTTP: ADDR:PORT with /metrics for Prometheus, /healthz and "
+                  "/readyz (default: nowhere). Plain and without authentication");
+  verb.add_option("--log", a.log_format,
+                  "The log's lines: text, or json with a field for each value")
+      ->check(CLI::IsMember({"text", "json"}))
       ->capture_default_str();
   verb.add_option("--log-level", a.log_level, "How much is logged to standard error")
       ->check(CLI::IsMember({"error", "warn", "info", "debug"}))

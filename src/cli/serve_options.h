@@ -25,6 +25,8 @@ struct ServeArguments {
   std::string device = "cpu";
   std::string ready_file;
   std::string log_level = "info";
+  std::string log_format = "text";
+  std::string http;  // empty: no HTTP door
   double drain_timeout_s = 30;
   std::size_t max_connections = 4096;
   bool insecure = false;

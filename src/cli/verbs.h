@@ -22,6 +22,7 @@ void add_push(CLI::App& app, int& exit_code);
 void add_serve(CLI::App& app, int& exit_code);
 void add_split(CLI::App& app, int& exit_code);
 void add_status(CLI::App& app, int& exit_code);
+void add_top(CLI::App& app, int& exit_code);
 void add_version(CLI::App& app, int& exit_code);
 
 // What followed the first `--` of the command line, untouched: the command of `run`.

@@ -8,8 +8,18 @@
 namespace outboard::serve {
 
 void TimeWindow::add(std::uint64_t time_ns) {
+  const double time_s = static_cast<double>(time_ns) * 1e-9;
+  const auto bucket = static_cast<std::size_t>(
+      std::lower_bound(kBounds_s.begin(), kBounds_s.end(), time_s) - kBounds_s.begin());
   const std::lock_guard lock(mutex_);
-  samples_us_[added_++ % kSamples] = static_cast<float>(static_cast<double>(time_ns) * 1e-3);
+  samples_us_[added_++ % kSamples] = static_cast<float>(time_s * 1e6);
+  ++histogram_.counts[bucket];
+  histogram_.sum_s += time_s;
+}
+
+TimeWindow::Histogram TimeWindow::histogram() const {
+  const std::lock_guard lock(mutex_);
+  return histogram_;
 }
 
 TimeWindow::Summary TimeWindow::summary() const {
@@ -23,11 +33,14 @@ TimeWindow::Summary TimeWindow::summary() const {
   std::sort(samples.begin(), samples.end());
   const auto n = static_cast<double>(samples.size());
   const double sum = std::accumulate(samples.begin(), samples.end(), 0.0);
-  // The smallest sample that at least 95 % are not above.
-  const std::size_t rank = (samples.size() * 95 + 99) / 100;
+  // The smallest sample that at least so many per cent are not above.
+  const auto percentile = [&](std::size_t percent) {
+    return static_cast<double>(samples[(samples.size() * percent + 99) / 100 - 1]);
+  };
   return {.count = samples.size(),
           .mean_us = sum / n,
-          .p95_us = samples[rank - 1],
+          .p50_us = percentile(50),
+          .p95_us = percentile(95),
           .max_us = samples.back()};
 }
 

@@ -10,23 +10,33 @@
 
 namespace outboard::serve {
 
-// The latest times of one kind.
+// Times of one kind: the latest of them, and a histogram of all since the start.
 class TimeWindow {
  public:
   static constexpr std::size_t kSamples = 4096;
+  // Upper bounds of the histogram's buckets, in seconds; one more bucket takes what is above.
+  static constexpr std::array kBounds_s = {50e-6,  100e-6, 250e-6, 500e-6, 1e-3,   2.5e-3,
+                                           5e-3,   10e-3,  25e-3,  50e-3,  100e-3, 250e-3,
+                                           500e-3, 1.0,    2.5,    5.0,    10.0};
 
   struct Summary {
     std::uint64_t count = 0;  // samples the other fields are over: at most kSamples
-    double mean_us = 0, p95_us = 0, max_us = 0;
+    double mean_us = 0, p50_us = 0, p95_us = 0, max_us = 0;
+  };
+  struct Histogram {
+    std::array<std::uint64_t, kBounds_s.size() + 1> counts{};  // not cumulative
+    double sum_s = 0;
   };
 
   void add(std::uint64_t time_ns);
   Summary summary() const;  // sorts a copy; not for a hot path
+  Histogram histogram() const;
 
  private:
   mutable std::mutex mutex_;
   std::array<float, kSamples> samples_us_{};
   std::uint64_t added_ = 0;
+  Histogram histogram_;
 };
 
 struct Statistics {

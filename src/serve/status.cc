@@ -12,6 +12,7 @@ using nlohmann::json;
 json to_json(const TimeWindow::Summary& summary) {
   return {{"samples", summary.count},
           {"mean_us", summary.mean_us},
+          {"p50_us", summary.p50_us},
           {"p95_us", summary.p95_us},
           {"max_us", summary.max_us}};
 }
