@@ -21,6 +21,7 @@ _plan_provider = _function("outboard_plan_provider", None, _pointer, ctypes.c_ch
 plan_config = _function("outboard_plan_config", None, _pointer, ctypes.c_char_p, ctypes.c_char_p)
 plan_attach = _function("outboard_plan_attach", None, _pointer)
 plan_give_up = _function("outboard_plan_give_up", None, _pointer, ctypes.c_char_p)
+plan_program_opens = _function("outboard_plan_program_opens", ctypes.c_int, _pointer)
 plan_local_run = _function("outboard_plan_local_run", None, _pointer, ctypes.c_int64)
 plan_profile = _function("outboard_plan_profile", _pointer, _pointer)
 profile_end = _function("outboard_profile_end", None, _pointer, ctypes.c_char_p, ctypes.c_uint64)
@@ -33,6 +34,7 @@ _plan_stub = _function("outboard_plan_stub", _pointer, _pointer, ctypes.POINTER(
 _take_error = _function("outboard_take_error", ctypes.c_int64, ctypes.POINTER(ctypes.c_int32), ctypes.c_char_p, _size)
 _server_providers = _function("outboard_server_providers", _size, ctypes.c_char_p, _size)
 _MESSAGE_BYTES = 65536
+ANSWERED_BY_THE_PROGRAM = -1  # the code of a Run that no server answered, of a plan_program_opens()
 
 
 def plan_provider(plan, name, options):

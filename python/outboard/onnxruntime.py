@@ -4,6 +4,7 @@ belongs to it: options (marks.py), the server's GPU (devices.py), the end of a R
 import ctypes
 import os
 import sys
+import threading
 import time
 import weakref
 
@@ -131,9 +132,8 @@ def _make_session(extension, options):
     def formatted(code, message):
         return f"[ONNXRuntimeError] : {code} : {_ERRORS.get(code, _ERRORS[1])[1]} : {message}"
 
-    def own_error(error):
+    def own_error(error, taken):
         """The server's or the model's own error in place of the stub's, which names the stub's node."""
-        taken = native.take_error()
         if taken is None:
             return error
         if type(error) is RuntimeError:  # Runs with OrtValues and bindings
@@ -153,6 +153,9 @@ def _make_session(extension, options):
         _outboard_plan = None  # freed when the stub is initialised; kept by a session that stays here
         _outboard_stub = False
         _outboard_profile = None  # of a stub whose library writes one
+        _outboard_original = None  # the program's arguments, where only Python can open the model again
+        _outboard_here = None  # the session opened with them
+        _outboard_opening = threading.Lock()
 
         def __init__(self, session_options, model, is_path, read_config_from_model):
             self._outboard_options = session_options
@@ -172,13 +175,13 @@ def _make_session(extension, options):
             if disabled_optimizers:
                 native.plan_config(plan, b"optimization.disable_specified_optimizers",
                                    ";".join(sorted(disabled_optimizers)).encode())
-            if _prepare(plan, model, is_path) and self._outboard_open_stub(plan, asked):
+            if _prepare(plan, model, is_path) and self._outboard_open_stub(plan, asked, (model, is_path, read_config)):
                 return
             base.__init__(self, session_options, model, is_path, read_config)
             base.initialize_session(self, [n for n, _ in asked.local], [s for _, s in asked.local],
                                     disabled_optimizers)
 
-        def _outboard_open_stub(self, plan, asked):
+        def _outboard_open_stub(self, plan, asked, original):
             try:
                 stub = _stub_options(extension, self._outboard_options)
                 native.plan_attach(plan)
@@ -194,7 +197,10 @@ def _make_session(extension, options):
             self._outboard_stub = True
             self._outboard_providers = asked.of_session()
             self._outboard_profile = native.plan_profile(plan)
-            self._outboard_free()
+            if native.plan_program_opens(plan):
+                self._outboard_original = (self._outboard_options, *original)
+            else:
+                self._outboard_free()
             self._outboard_positions = {output.name: i for i, output in enumerate(self.outputs_meta)}
             return True
 
@@ -238,16 +244,27 @@ def _make_session(extension, options):
             key = None if run_options is None else id(run_options)
             return native.run_begin(array, len(positions or ()), key)
 
+        def _outboard_local(self):
+            with self._outboard_opening:
+                if self._outboard_here is None:
+                    session = base(*self._outboard_original)
+                    session.initialize_session(["CPUExecutionProvider"], [{}], set())
+                    self._outboard_here = session
+                return self._outboard_here
+
         def _outboard_run(self, call, names, run_options):
             if not self._outboard_stub:
-                return self._outboard_timed(call)
+                return self._outboard_timed(lambda: call(self))
             frame = self._outboard_begin(names, run_options)
             try:
-                return call()
+                return call(self)
             except Exception as error:
                 if frame:
                     frame = native.run_end(frame)
-                own = own_error(error)
+                taken = native.take_error()
+                if taken is not None and taken[0] == native.ANSWERED_BY_THE_PROGRAM:
+                    return self._outboard_timed(lambda: call(self._outboard_local()))
+                own = own_error(error, taken)
                 if own is error:
                     raise
                 raise own from None
@@ -266,20 +283,20 @@ def _make_session(extension, options):
             return result
 
         def run(self, output_names, input_feed, run_options=None):
-            return self._outboard_run(lambda: base.run(self, output_names, input_feed, run_options),
+            return self._outboard_run(lambda s: base.run(s, output_names, input_feed, run_options),
                                       output_names, run_options)
 
         def run_with_ort_values(self, feeds, output_names, run_options=None):
-            return self._outboard_run(lambda: base.run_with_ort_values(self, feeds, output_names, run_options),
+            return self._outboard_run(lambda s: base.run_with_ort_values(s, feeds, output_names, run_options),
                                       output_names, run_options)
 
         def run_with_ortvaluevector(self, run_options, feed_names, feeds, fetch_names, *rest):
             return self._outboard_run(
-                lambda: base.run_with_ortvaluevector(self, run_options, feed_names, feeds, fetch_names, *rest),
+                lambda s: base.run_with_ortvaluevector(s, run_options, feed_names, feeds, fetch_names, *rest),
                 fetch_names, run_options)
 
         def run_with_iobinding(self, binding, run_options=None):
-            return self._outboard_run(lambda: base.run_with_iobinding(self, binding, run_options),
+            return self._outboard_run(lambda s: base.run_with_iobinding(s, binding, run_options),
                                       _bound_outputs.get(binding), run_options)
 
         def run_async(self, output_names, input_feed, callback, user_data, run_options=None):

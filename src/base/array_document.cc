@@ -49,6 +49,37 @@ Result<void> write_at(int fd, off_t offset, std::string_view text, const std::st
   return {};
 }
 
+Result<std::string> read_all(int fd, const std::string& path) {
+  struct stat status{};
+  if (fd < 0 || ::fstat(fd, &status) != 0) return cannot_write(path);
+  std::string text(static_cast<std::size_t>(status.st_size), '\0');
+  std::size_t have = 0;
+  while (have < text.size()) {
+    const ssize_t got =
+        ::pread(fd, text.data() + have, text.size() - have, static_cast<off_t>(have));
+    if (got < 0 && errno == EINTR) continue;
+    if (got <= 0) return cannot_write(path);
+    have += static_cast<std::size_t>(got);
+  }
+  return text;
+}
+
+Result<void> append(int fd, const std::string& path, std::string_view head,
+                    std::string_view entries) {
+  struct stat status{};
+  if (fd < 0 || ::fstat(fd, &status) != 0) return cannot_write(path);
+  const auto empty_size = static_cast<off_t>(head.size() + kTail.size());
+  std::string text;
+  off_t at = 0;
+  if (status.st_size < empty_size) {
+    text.append(head).append("\n");
+  } else {
+    at = status.st_size - static_cast<off_t>(kTail.size());
+    text.append(status.st_size == empty_size ? "\n" : ",\n");
+  }
+  return write_at(fd, at, text.append(entries).append(kTail), path);
+}
+
 }  // namespace
 
 Result<void> create_array_document(const std::string& path, std::string_view head) {
@@ -66,18 +97,22 @@ Result<void> create_array_document(const std::string& path, std::string_view hea
 Result<void> append_to_array_document(const std::string& path, std::string_view head,
                                       std::string_view entries) {
   const LockedFile file(path);
-  struct stat status{};
-  if (file.fd() < 0 || ::fstat(file.fd(), &status) != 0) return cannot_write(path);
-  const auto empty_size = static_cast<off_t>(head.size() + kTail.size());
+  return append(file.fd(), path, head, entries);
+}
+
+Result<void> replace_in_array_document(const std::string& path, std::string_view head,
+                                       std::string_view before, std::string_view entries) {
+  const LockedFile file(path);
   std::string text;
-  off_t at = 0;
-  if (status.st_size < empty_size) {
-    text.append(head).append("\n");
-  } else {
-    at = status.st_size - static_cast<off_t>(kTail.size());
-    text.append(status.st_size == empty_size ? "\n" : ",\n");
+  if (!before.empty()) {
+    OB_TRY(text, read_all(file.fd(), path));
   }
-  return write_at(file.fd(), at, text.append(entries).append(kTail), path);
+  const std::size_t at = before.empty() ? std::string::npos : text.find(before);
+  if (at == std::string::npos) return append(file.fd(), path, head, entries);
+  text.replace(at, before.size(), entries);
+  OB_CHECK_OK(write_at(file.fd(), static_cast<off_t>(at), std::string_view(text).substr(at), path));
+  if (::ftruncate(file.fd(), static_cast<off_t>(text.size())) != 0) return cannot_write(path);
+  return {};
 }
 
 }  // namespace outboard

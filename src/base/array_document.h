@@ -21,5 +21,9 @@ Result<void> create_array_document(const std::string& path, std::string_view hea
 // Adds `entries`, separated by commas, at the array's end; begins the document when there is none.
 Result<void> append_to_array_document(const std::string& path, std::string_view head,
                                       std::string_view entries);
+// The same, with `entries` in the place of `before`, which was added to this document earlier and
+// is unlike everything else in it. At the end when it is not there (any more).
+Result<void> replace_in_array_document(const std::string& path, std::string_view head,
+                                       std::string_view before, std::string_view entries);
 
 }  // namespace outboard

@@ -30,15 +30,6 @@ int report(const Error& error) {
   return 1;
 }
 
-namespace {
-
-// In the order in which `outboard --help` lists them.
-constexpr void (*kVerbs[])(CLI::App&, int&) = {
-    add_run,  add_serve,   add_status, add_top,     add_split,
-    add_push, add_profile, add_manage, add_version,
-};
-
-}  // namespace
 }  // namespace outboard::cli
 
 int main(int argc, char** argv) {
@@ -54,7 +45,7 @@ int main(int argc, char** argv) {
   app.require_subcommand(1);
   app.get_formatter()->column_width(36);
   int exit_code = 0;
-  for (auto* add : outboard::cli::kVerbs) add(app, exit_code);
+  for (const auto add : outboard::cli::verbs()) add(app, exit_code);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {

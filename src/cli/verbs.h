@@ -4,6 +4,7 @@
 // standard error), 2 bad command line. `run` passes its command's status on instead.
 #pragma once
 
+#include <span>
 #include <string>
 #include <vector>
 
@@ -24,6 +25,11 @@ void add_split(CLI::App& app, int& exit_code);
 void add_status(CLI::App& app, int& exit_code);
 void add_top(CLI::App& app, int& exit_code);
 void add_version(CLI::App& app, int& exit_code);
+
+using AddVerb = void (*)(CLI::App& app, int& exit_code);
+// Those of this build, in the order in which `outboard --help` lists them: verbs_all.cc, or
+// verbs_client.cc where OUTBOARD_CLIENT_ONLY is set.
+std::span<const AddVerb> verbs();
 
 // What followed the first `--` of the command line, untouched: the command of `run`.
 const std::vector<std::string>& command_after_dashes();

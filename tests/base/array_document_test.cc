@@ -48,6 +48,22 @@ TEST_F(ArrayDocument, BeginsTheDocumentWhenThereIsNone) {
   EXPECT_EQ(read()["processes"], nlohmann::json::parse("[1]"));
 }
 
+TEST_F(ArrayDocument, AnEntryTakesThePlaceOfAnEarlierOne) {
+  const auto replace = [&](std::string_view before, std::string_view entry) {
+    ASSERT_TRUE(replace_in_array_document(path, kReportHead, before, entry));
+  };
+  replace("", R"({"of": "one"})");
+  replace("", R"({"of": "another"})");
+  replace(R"({"of": "one"})", R"({"of": "one", "and": "more of it"})");
+  EXPECT_EQ(read()["processes"],
+            nlohmann::json::parse(R"([{"of": "one", "and": "more of it"}, {"of": "another"}])"));
+  replace(R"({"of": "one", "and": "more of it"})", "1");
+  replace(R"({"of": "another"})", "2");
+  EXPECT_EQ(read()["processes"], nlohmann::json::parse("[1, 2]"));
+  replace(R"({"lost": "meanwhile"})", "3");
+  EXPECT_EQ(read()["processes"], nlohmann::json::parse("[1, 2, 3]"));
+}
+
 TEST_F(ArrayDocument, ManyWritersDoNotMix) {
   std::vector<std::thread> writers;
   for (int i = 0; i < 8; ++i) {

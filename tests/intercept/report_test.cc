@@ -29,7 +29,7 @@ AccountFigures session_with_both() {
 
 TEST(Report, JsonSaysWhereRunsWentAndWhy) {
   const auto json = nlohmann::json::parse(
-      summary_json({}, {session_with_both()}, {{"host:7070", "up", 7, 8, "tcp"}}));
+      summary_json({}, {session_with_both()}, {{"host:7070", "up", 7, 8, "tcp"}}, /*ended=*/true));
   EXPECT_EQ(json["servers"][0]["frames_sent"], 7);
   const auto& session = json["sessions"][0];
   EXPECT_EQ(session["runs"]["server"], 2);

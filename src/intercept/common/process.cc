@@ -123,17 +123,17 @@ void Process::in_vendor_code(const std::function<void()>& call) {
   call();
 }
 
-void Process::report() {
-  if (reported_.exchange(true)) return;
+std::vector<AccountFigures> Process::session_figures() const {
   std::vector<AccountFigures> sessions;
-  {
-    const std::lock_guard lock(mutex_);
-    for (const auto& account : accounts_) {
-      AccountFigures figures = account->figures();
-      if (!figures.is_discarded) sessions.push_back(std::move(figures));
-    }
+  const std::lock_guard lock(mutex_);
+  for (const auto& account : accounts_) {
+    AccountFigures figures = account->figures();
+    if (!figures.is_discarded) sessions.push_back(std::move(figures));
   }
-  if (sessions.empty()) return;
+  return sessions;
+}
+
+void Process::write_json(const std::vector<AccountFigures>& sessions, bool ended) {
   std::vector<ServerFigures> servers;
   servers.reserve(links_.size());
   for (const auto& link : links_) {
@@ -141,7 +141,25 @@ void Process::report() {
                        link->client().frames_sent(), link->client().frames_received(),
                        std::string(link->client().transport())});
   }
-  write_reports(config_, sessions, servers, trace_);
+  const std::lock_guard lock(json_mutex_);
+  if (!ended && reported_.load()) return;
+  write_summary_json(config_, summary_json(config_, sessions, servers, ended), json_entry_);
+}
+
+void Process::report() {
+  if (reported_.exchange(true)) return;
+  const std::vector<AccountFigures> sessions = session_figures();
+  if (sessions.empty()) return;
+  if (!config_.json_path.empty()) write_json(sessions, /*ended=*/true);
+  write_table_and_trace(config_, sessions, trace_);
+}
+
+void Process::report_so_far() {
+  if (config_.json_path.empty() || reported_.load() || next_account_.load() > kMaxSessionsSoFar) {
+    return;
+  }
+  const std::vector<AccountFigures> sessions = session_figures();
+  if (!sessions.empty()) write_json(sessions, /*ended=*/false);
 }
 
 void Process::on_exit() {

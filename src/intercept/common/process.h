@@ -24,6 +24,8 @@
 
 namespace outboard::intercept {
 
+inline constexpr std::uint64_t kMaxSessionsSoFar = 100;
+
 class Process {
  public:
   static Process& current();
@@ -61,10 +63,16 @@ class Process {
 
   // Writes the summary, JSON and trace that were asked for; once.
   void report();
+  // Writes the JSON as it is by now, where it is asked for: some programs end without a word (Go's,
+  // and _exit()). Called when the program gives something back; does nothing once there are more
+  // than kMaxSessionsSoFar sessions, because each call writes all of them.
+  void report_so_far();
 
  private:
   static void on_exit();
   static void in_forked_child();
+  std::vector<AccountFigures> session_figures() const;
+  void write_json(const std::vector<AccountFigures>& sessions, bool ended);
 
   const std::uint64_t generation_;
   const Config config_;
@@ -73,6 +81,8 @@ class Process {
   std::atomic<double> cpu_share_{1}, cpu_share_until_us_{0};
   std::atomic<bool> warned_{false};
   std::atomic<bool> reported_{false};
+  std::mutex json_mutex_;
+  std::string json_entry_;  // as it stands in the file
   std::mutex vendor_mutex_;
   mutable std::mutex mutex_;
   std::vector<std::shared_ptr<Account>> accounts_;

@@ -157,13 +157,13 @@ std::string summary_table(const std::vector<AccountFigures>& sessions) {
 }
 
 std::string summary_json(const Config& config, const std::vector<AccountFigures>& sessions,
-                         const std::vector<ServerFigures>& servers) {
+                         const std::vector<ServerFigures>& servers, bool ended) {
   JsonWriter json;
   json.begin_object().member("process", std::int64_t{::getpid()}).member("command", command_line());
   json.member("mode", config.mode == Mode::kLocal    ? "local"
                       : config.mode == Mode::kRemote ? "remote"
                                                      : "auto");
-  json.key("servers").begin_array();
+  json.member("ended", ended).key("servers").begin_array();
   for (const ServerFigures& server : servers) {
     json.begin_object().member("address", server.address).member("state", server.state);
     json.member("transport", server.transport);
@@ -176,16 +176,18 @@ std::string summary_json(const Config& config, const std::vector<AccountFigures>
   return json.text();
 }
 
-void write_reports(const Config& config, const std::vector<AccountFigures>& sessions,
-                   const std::vector<ServerFigures>& servers, const Trace& trace) {
+void write_summary_json(const Config& config, std::string entry, std::string& entry_before) {
+  const auto written =
+      replace_in_array_document(config.json_path, kReportHead, entry_before, entry);
+  if (!written) log_error("the summary was not written: {}", written.error().message);
+  entry_before = std::move(entry);
+}
+
+void write_table_and_trace(const Config& config, const std::vector<AccountFigures>& sessions,
+                           const Trace& trace) {
   if (config.summary) {
     const std::string table = summary_table(sessions);
     [[maybe_unused]] const ssize_t written = ::write(STDERR_FILENO, table.data(), table.size());
-  }
-  if (!config.json_path.empty()) {
-    const auto written = append_to_array_document(config.json_path, kReportHead,
-                                                  summary_json(config, sessions, servers));
-    if (!written) log_error("the summary was not written: {}", written.error().message);
   }
   if (config.trace_path.empty()) return;
   const std::string events = chrome_events(trace.events(), static_cast<std::uint32_t>(::getpid()),

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a program leaves behind at exit: a table on standard error, the same as JSON, and a trace.
+// What a program leaves behind: a table on standard error, the same as JSON, and a trace.
 // docs/interception.md describes the fields. Formatting is pure; writing is not.
 #pragma once
 
@@ -23,12 +23,15 @@ struct ServerFigures {
 std::string_view name_of(ServerLink::State state);
 
 std::string summary_table(const std::vector<AccountFigures>& sessions);
-// One process's entry, an object.
+// One process's entry, an object. `ended`: it is on its way out, nothing will be added.
 std::string summary_json(const Config& config, const std::vector<AccountFigures>& sessions,
-                         const std::vector<ServerFigures>& servers);
+                         const std::vector<ServerFigures>& servers, bool ended);
 
-// Writes whatever the configuration asks for; a file that cannot be written is logged.
-void write_reports(const Config& config, const std::vector<AccountFigures>& sessions,
-                   const std::vector<ServerFigures>& servers, const Trace& trace);
+// Puts `entry` into the JSON file in the place of this process's `entry_before`, and remembers it
+// there; a file that cannot be written is logged.
+void write_summary_json(const Config& config, std::string entry, std::string& entry_before);
+// The table and the trace, as far as the configuration asks for them.
+void write_table_and_trace(const Config& config, const std::vector<AccountFigures>& sessions,
+                           const Trace& trace);
 
 }  // namespace outboard::intercept

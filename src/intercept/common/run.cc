@@ -66,7 +66,7 @@ void record(Session& session, std::int64_t start_ns, const Session::Route& route
 }
 
 Result<void> failed(Session& session, Error error) {
-  session.account().failed_run();
+  if (error.native_code != kAnsweredByTheProgram) session.account().failed_run();
   return tl::make_unexpected(std::move(error));
 }
 

@@ -18,6 +18,10 @@
 
 namespace outboard::intercept {
 
+// The native code of an error of run_here(): nobody answered, the program's side will, and counts
+// it.
+inline constexpr std::int32_t kAnsweredByTheProgram = -1;
+
 // A Run as the vendor's part offers it. Used on the thread of answer().
 class ProgramRun {
  public:

@@ -57,8 +57,8 @@ class Preparation {
     reopener_ = *reopener;
     is_profiled_ = options.profiling;
     session_ = make_session(*package, options.wire);
-    auto prepared =
-        connect(process.config().mode == Mode::kRemote || !(*package)->can_open_locally());
+    auto prepared = connect(process.config().mode == Mode::kRemote ||
+                            !(*package)->can_open_locally() || !reopener_->can_open());
     (*package)->forget_bytes();
     return prepared;
   }
@@ -98,6 +98,9 @@ class Preparation {
   Prepared connect(bool wait_for_upload) {
     if (auto description = session_->attach_now(wait_for_upload)) {
       return stub_for(*std::move(description));
+    }
+    if (!reopener_->can_open()) {
+      return stay("no server took it when it was opened, and this release cannot move it later");
     }
     OrtSession* session = nullptr;
     if (OrtStatus* status = open_here(&session)) return without_local(status);

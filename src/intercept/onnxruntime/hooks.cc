@@ -72,7 +72,15 @@ struct Hooks {
         out);
   }
 
-  static void ReleaseSession(OrtSession* session) noexcept { release_session(runtime(), session); }
+  static void ReleaseSession(OrtSession* session) noexcept {
+    release_session(runtime(), session);
+    Process::current().report_so_far();
+  }
+
+  static void ReleaseEnv(OrtEnv* env) noexcept {
+    ort().ReleaseEnv(env);
+    Process::current().report_so_far();
+  }
 
   static OrtStatus* SessionEndProfiling(OrtSession* session, OrtAllocator* allocator,
                                         char** out) noexcept {
@@ -226,6 +234,7 @@ struct Hooks {
     OUTBOARD_HOOK(CreateSessionWithPrepackedWeightsContainer);
     OUTBOARD_HOOK(CreateSessionFromArrayWithPrepackedWeightsContainer);
     OUTBOARD_HOOK(ReleaseSession);
+    OUTBOARD_HOOK(ReleaseEnv);
     OUTBOARD_HOOK(Run);
     OUTBOARD_HOOK(RunAsync);
     OUTBOARD_HOOK(RunWithBinding);

@@ -9,8 +9,12 @@ Result<std::shared_ptr<Reopener>> Reopener::make(Runtime& runtime,
                                                  const OrtSessionOptions* options) {
   std::shared_ptr<Reopener> made(new Reopener(runtime));
   const OrtApi& ort = runtime.ort;
-  // The environment exists already: this takes a reference and ignores the arguments.
-  OB_ORT(runtime, ort.CreateEnv(ORT_LOGGING_LEVEL_WARNING, "outboard", &made->env_));
+  // The environment exists already: this takes a reference and ignores the arguments. The one of
+  // Python's wheels up to 1.19 is not known to the C API and allows no second.
+  if (OrtStatus* status = ort.CreateEnv(ORT_LOGGING_LEVEL_WARNING, "outboard", &made->env_)) {
+    ort.ReleaseStatus(status);
+    made->env_ = nullptr;
+  }
   if (options == nullptr) {
     OB_ORT(runtime, ort.CreateSessionOptions(&made->options_));
   } else {
@@ -27,8 +31,9 @@ Reopener::~Reopener() {
 }
 
 Result<OrtSession*> Reopener::open(const wire::ModelPackage& package, bool from_memory) const {
-  OB_TRY(const std::string path, package.path_for_local_open());
   OrtSession* session = nullptr;
+  if (!can_open()) return session;
+  OB_TRY(const std::string path, package.path_for_local_open());
   if (!from_memory) {
     OB_ORT(runtime_, runtime_.ort.CreateSession(env_, path.c_str(), options_, &session));
     return session;

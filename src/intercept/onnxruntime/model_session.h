@@ -27,6 +27,9 @@ class Reopener : public std::enable_shared_from_this<Reopener> {
   // To be changed only before the first open().
   OrtSessionOptions* options() const { return options_; }
   const OrtEnv* env() const { return env_; }
+  // False: only the program's side can open it (Python's wheels up to 1.19, whose environment is
+  // out of reach); open() gives nullptr then.
+  bool can_open() const { return env_ != nullptr; }
   // `from_memory`: open it as bytes, as the program did.
   Result<OrtSession*> open(const wire::ModelPackage& package, bool from_memory) const;
 
@@ -37,12 +40,15 @@ class Reopener : public std::enable_shared_from_this<Reopener> {
   OrtSessionOptions* options_ = nullptr;
 };
 
-// An open session of the original model. Owns it. Runs may be concurrent.
+// An open session of the original model. Owns it. Runs may be concurrent. nullptr: the program's
+// side runs it (kAnsweredByTheProgram).
 class ModelSession final : public LocalModel {
  public:
   ModelSession(std::shared_ptr<const Reopener> reopener, OrtSession* session)
       : reopener_(std::move(reopener)), session_(session) {}
-  ~ModelSession() override { reopener_->runtime().ort.ReleaseSession(session_); }
+  ~ModelSession() override {
+    if (session_ != nullptr) reopener_->runtime().ort.ReleaseSession(session_);
+  }
   OrtSession* get() const { return session_; }
   // Gives the session up without closing it.
   OrtSession* release() { return std::exchange(session_, nullptr); }

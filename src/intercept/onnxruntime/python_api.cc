@@ -145,13 +145,20 @@ void outboard_plan_give_up(OutboardPlan* plan, const char* reason) noexcept {
   plan->prepared.stub.reset();
 }
 
+int outboard_plan_program_opens(OutboardPlan* plan) noexcept {
+  return plan->program != nullptr && !plan->program->can_open() ? 1 : 0;
+}
+
 void outboard_plan_local_run(OutboardPlan* plan, std::int64_t time_ns) noexcept {
-  const auto& account = plan->prepared.account;
+  const auto& stub = plan->prepared.stub;
+  const auto account = stub == nullptr ? plan->prepared.account : stub->session->shared_account();
   if (account == nullptr) return;
   if (time_ns < 0) {
     account->failed_run();
   } else {
-    account->local_run(static_cast<std::uint64_t>(time_ns), LocalReason::kNotEligible, false);
+    account->local_run(static_cast<std::uint64_t>(time_ns),
+                       stub == nullptr ? LocalReason::kNotEligible : LocalReason::kServerGone,
+                       false);
   }
 }
 

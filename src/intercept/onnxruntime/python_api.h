@@ -44,7 +44,10 @@ OUTBOARD_EXPORT const void* outboard_plan_stub(OutboardPlan* plan, std::size_t* 
 OUTBOARD_EXPORT void outboard_plan_attach(OutboardPlan* plan) noexcept;
 // The stub could not be opened: its session stays here for this reason.
 OUTBOARD_EXPORT void outboard_plan_give_up(OutboardPlan* plan, const char* reason) noexcept;
-// A Run of a session that stays here took this long; negative: it failed.
+// 1: C cannot open the original model with this release (Python's wheels up to 1.19). A Run that no
+// server answers fails then with code -1, and Python opens and runs the model itself.
+OUTBOARD_EXPORT int outboard_plan_program_opens(OutboardPlan* plan) noexcept;
+// A Run that Python answered took this long; negative: it failed.
 OUTBOARD_EXPORT void outboard_plan_local_run(OutboardPlan* plan, std::int64_t time_ns) noexcept;
 // What the stub's profile will need, nullptr when none is wanted; ended once, after the library has
 // written the file, which began at `start_ns`.

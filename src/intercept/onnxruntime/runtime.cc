@@ -87,7 +87,7 @@ Error to_error(const Runtime& runtime, OrtStatus* status) {
 
 OrtStatus* to_status(const Runtime& runtime, const Error& error) {
   const auto code =
-      error.native_code == 0 ? ORT_FAIL : static_cast<OrtErrorCode>(error.native_code);
+      error.native_code <= 0 ? ORT_FAIL : static_cast<OrtErrorCode>(error.native_code);
   return runtime.ort.CreateStatus(code, error.message.c_str());
 }
 

@@ -215,6 +215,11 @@ class KernelRun final : public ProgramRun {
 
   Result<void> run_here(LocalModel& model) override {
     const OrtApi& ort = stub_.runtime.ort;
+    OrtSession* session = static_cast<ModelSession&>(model).get();
+    if (session == nullptr) {
+      return tl::make_unexpected(Error{
+          ErrorKind::kUnimplemented, "the program's side answers this Run", kAnsweredByTheProgram});
+    }
     std::vector<const char*> names;
     names.reserve(wanted_.size());
     for (const std::uint32_t i : wanted_) names.push_back(stub_.output_names[i]);
@@ -231,8 +236,7 @@ class KernelRun final : public ProgramRun {
     const wire::CancelWatch watch(made == nullptr ? nullptr : cancel(), [&ort, made] {
       if (OrtStatus* failed = ort.RunOptionsSetTerminate(made)) ort.ReleaseStatus(failed);
     });
-    OrtStatus* status = ort.Run(static_cast<ModelSession&>(model).get(), options,
-                                stub_.input_names.data(), inputs_.values.data(),
+    OrtStatus* status = ort.Run(session, options, stub_.input_names.data(), inputs_.values.data(),
                                 inputs_.values.size(), names.data(), names.size(), values.data());
     Result<void> done;
     if (status != nullptr) done = tl::make_unexpected(to_error(stub_.runtime, status));

@@ -151,6 +151,7 @@ func open(path string, last bool) {
 func main() {
 	ort.SetSharedLibraryPath(os.Getenv("ONNXRUNTIME_LIBRARY"))
 	check(ort.InitializeEnvironment())
+	defer ort.DestroyEnvironment()
 	models := os.Args[1:]
 	for i, model := range models {
 		open(model, i == len(models)-1)
