@@ -21,6 +21,7 @@ packages=(
   # tests and benchmarks
   prometheus systemd
   libgtest-dev libgmock-dev librapidcheck-dev libbenchmark-dev coinor-libcbc-dev coinor-cbc
+  qemu-user-static libgtest-dev libgmock-dev librapidcheck-dev libbenchmark-dev coinor-libcbc-dev coinor-cbc
 )
 missing=()
 for p in "${packages[@]}"; do
@@ -49,8 +50,13 @@ if [ ${#missing[@]} -gt 0 ]; then
   DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
 fi
 
-if [ "$(cat "$stamp" 2>/dev/null)" = "$want" ]; then
+# These have stamps of their own.
+install_more() {
   scripts/install-clients.sh "$deps/clients" "$deps/venv/bin/python"
+  scripts/install-cross.sh "$deps/cross" "$deps/venv/bin/python"
+}
+if [ "$(cat "$stamp" 2>/dev/null)" = "$want" ]; then
+  install_more
   exit 0
 fi
 mkdir -p "$deps"
@@ -69,4 +75,4 @@ if [ -f tests/clients/package.json ]; then
   (cd "$deps/node" && ONNXRUNTIME_NODE_INSTALL=skip npm install --silent --no-audit --no-fund --loglevel=error)
 fi
 echo "$want" > "$stamp"
-scripts/install-clients.sh "$deps/clients" "$deps/venv/bin/python"
+install_more
