@@ -51,6 +51,26 @@ std::string_view name_of(FrameKind kind) {
       return "probe";
     case FrameKind::kProbeReply:
       return "probe reply";
+    case FrameKind::kSplitAssign:
+      return "split assign";
+    case FrameKind::kSplitReady:
+      return "split ready";
+    case FrameKind::kSplitJoin:
+      return "split join";
+    case FrameKind::kSplitJoined:
+      return "split joined";
+    case FrameKind::kSplitRows:
+      return "split rows";
+    case FrameKind::kSplitReport:
+      return "split report";
+    case FrameKind::kSplitConnect:
+      return "split connect";
+    case FrameKind::kSplitConnected:
+      return "split connected";
+    case FrameKind::kSplitMeasure:
+      return "split measure";
+    case FrameKind::kSplitMeasured:
+      return "split measured";
   }
   return "unknown";
 }
@@ -74,6 +94,11 @@ std::uint64_t length_limit(FrameKind kind) {
     case FrameKind::kRun:
     case FrameKind::kRunResult:
       return limits::kRunBytes;
+    case FrameKind::kSplitRows:
+      return limits::kTensorBytes;
+    case FrameKind::kSplitJoin:
+    case FrameKind::kSplitConnect:
+      return 64;
     default:
       return limits::kControlMessageBytes;
   }

@@ -39,6 +39,16 @@ enum class FrameKind : std::uint8_t {
   kStatusReply = 65,   // a JSON document
   kProbe = 66,         // Probe record + bytes of padding, up to 64 KiB -> kProbeReply
   kProbeReply = 67,    // ProbeReply record + as many bytes as were asked for
+  kSplitAssign = 80,  // a participant's part of a split inference -> kSplitReady
+  kSplitReady = 81,
+  kSplitJoin = 82,  // this connection becomes a link between two participants -> kSplitJoined
+  kSplitJoined = 83,
+  kSplitRows = 84,     // on a link, both ways: rows of tensors; not answered
+  kSplitReport = 85,   // on a link, to the host: what a frame took; not answered
+  kSplitConnect = 86,  // link up with the other participants -> kSplitConnected
+  kSplitConnected = 87,
+  kSplitMeasure = 88,  // time against rows of a model on this node -> kSplitMeasured
+  kSplitMeasured = 89,
 };
 
 std::string_view name_of(FrameKind kind);  // "unknown" for a number without a name
