@@ -45,8 +45,8 @@ class Compiler {
   }
 
   int buffer(TensorRows r) {
-    const auto [it, added] = known_.try_emplace({r.tensor, r.rows.lo, r.rows.hi},
-                                                static_cast<int>(out_.buffers.size()));
+    const auto [it, added] =
+        known_.try_emplace({r.tensor, r.rows.lo, r.rows.hi}, static_cast<int>(out_.buffers.size()));
     if (added) add_buffer(r);
     return it->second;
   }
