@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Thin names over scripts and CMake presets; `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help deps build demo test bench format format-check tidy fuzz clean
+.PHONY: help deps build demo test cross bench format format-check tidy fuzz clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -17,6 +17,9 @@ demo: build ## a real program on a real picture, locally and then through Outboa
 
 test: build ## every test; the wire's also under AddressSanitizer and UBSan
 	@scripts/test.sh
+
+cross: build ## the client for aarch64 and old C libraries, and its test under qemu-user
+	@scripts/cross-test.sh
 
 bench: build ## every benchmark; results in build/bench
 	@bench/run all

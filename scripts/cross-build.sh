@@ -9,7 +9,7 @@ cd "$(dirname "$0")/.."
 arch=$1
 shift
 deps=$(realpath "${OUTBOARD_DEPS:-build/deps}")
-[ -f "$deps/cross/$arch.stamp" ] || { echo "the folder ($deps/cross/$arch) is missing; run scripts/install-deps.sh" >&2; exit 1; }
+[ -f "$deps/cross/$arch.stamp" ] || { echo "the folder ($deps/cross/$arch) is missing; run scripts/install-cross.sh" >&2; exit 1; }
 # What zig builds of the C and C++ libraries is kept for the next build folder.
 export ZIG_GLOBAL_CACHE_DIR=${ZIG_GLOBAL_CACHE_DIR:-$deps/cross/cache} ZIG_LOCAL_CACHE_DIR=$deps/cross/cache
 build=build/cross-$arch

@@ -50,13 +50,8 @@ if [ ${#missing[@]} -gt 0 ]; then
   DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
 fi
 
-# These have stamps of their own.
-install_more() {
-  scripts/install-clients.sh "$deps/clients" "$deps/venv/bin/python"
-  scripts/install-cross.sh "$deps/cross" "$deps/venv/bin/python"
-}
 if [ "$(cat "$stamp" 2>/dev/null)" = "$want" ]; then
-  install_more
+  scripts/install-clients.sh "$deps/clients" "$deps/venv/bin/python"
   exit 0
 fi
 mkdir -p "$deps"
@@ -75,4 +70,4 @@ if [ -f tests/clients/package.json ]; then
   (cd "$deps/node" && ONNXRUNTIME_NODE_INSTALL=skip npm install --silent --no-audit --no-fund --loglevel=error)
 fi
 echo "$want" > "$stamp"
-install_more
+scripts/install-clients.sh "$deps/clients" "$deps/venv/bin/python"
