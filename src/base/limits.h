@@ -26,6 +26,12 @@ inline constexpr std::size_t kNameBytes = 4096;                // names of value
 inline constexpr std::size_t kTextBytes = 1u << 20;            // one text field of a message
 inline constexpr std::size_t kReceiveBufferBytes = 16u << 10;  // per connection
 
+// Before a token is proven a connection may take so much of a server, and so long
+// (docs/security.md).
+inline constexpr std::size_t kTokenBytes = 128;
+inline constexpr std::size_t kHelloBytes = 8u << 10;           // Hello's frame
+inline constexpr std::size_t kTlsClientHelloBytes = 8u << 10;  // what comes before it is complete
+
 // While it computes, a server sends a heartbeat this often; a peer that is silent for the stall
 // timeout is taken for dead.
 inline constexpr std::chrono::milliseconds kHeartbeatInterval{200};

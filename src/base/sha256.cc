@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "base/check.h"
+#include "base/openssl.h"
 
 namespace outboard {
 namespace {
@@ -34,8 +35,10 @@ std::optional<Sha256> Sha256::from_hex(std::string_view text) {
 }
 
 struct Sha256Hasher::State {
-  EVP_MD_CTX* context = EVP_MD_CTX_new();
+  EVP_MD_CTX* context = nullptr;
   State() {
+    prepare_openssl();
+    context = EVP_MD_CTX_new();
     OB_CHECK(context != nullptr && EVP_DigestInit_ex(context, EVP_sha256(), nullptr) == 1);
   }
   ~State() { EVP_MD_CTX_free(context); }

@@ -93,6 +93,17 @@ Result<void> write_file_atomically(const std::string& path, std::string_view con
   return rename_path(beside, path);
 }
 
+Result<void> write_secret_file(const std::string& path, std::string_view content) {
+  const std::string beside = path + ".new";
+  ::unlink(beside.c_str());  // what an interrupted one left may have another mode
+  const int fd = ::open(beside.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+  if (fd < 0) return file_error("opening", beside, errno);
+  const File file(fd);
+  OB_CHECK_OK(write_at(file, beside, 0, std::as_bytes(std::span(content))));
+  OB_CHECK_OK(sync_file(file, beside));
+  return rename_path(beside, path);
+}
+
 std::int64_t now_s() {
   return std::chrono::duration_cast<std::chrono::seconds>(
              std::chrono::system_clock::now().time_since_epoch())

@@ -46,6 +46,8 @@ Result<void> rename_path(const std::string& from, const std::string& to);
 Result<void> make_folders(const std::string& path);
 // Writes beside `path`, syncs and renames: readers see the old content or the new one.
 Result<void> write_file_atomically(const std::string& path, std::string_view content);
+// The same for a file that only its owner may read (mode 0600).
+Result<void> write_secret_file(const std::string& path, std::string_view content);
 std::int64_t now_s();  // wall clock, seconds: for the order of use, which outlives a start
 
 }  // namespace outboard::serve

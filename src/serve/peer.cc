@@ -46,10 +46,10 @@ void Peer::stop() {
   shared_.queue.cancel(ticket_);
 }
 
-void Peer::serve(const Error* refuse) {
+void Peer::serve(const Error* refuse, const Greeted* greeted) {
   // The last wall: no exception (memory, say) may end more than this connection.
   try {
-    auto status = shake_hands(refuse);
+    auto status = shake_hands(refuse, greeted);
     while (status) {
       auto header = connection_.receive_header();
       if (!header) {
@@ -92,15 +92,25 @@ void Peer::say_goodbye(const Error& error) {
     if (!connection_.stream().read_some(std::span(&space, 1))) break;
 }
 
-Result<void> Peer::shake_hands(const Error* refuse) {
-  connection_.stream().set_stall_timeout(limits::kHandshakeTimeout);
+Result<wire::Hello> Peer::receive_hello() {
   OB_TRY(const FrameHeader header, connection_.receive_header());
   request_id_ = header.request_id;
   if (header.kind != FrameKind::kHello)
     return error(ErrorKind::kInvalid, "the first frame ({}) must be a hello",
                  wire::name_of(header.kind));
   OB_TRY(const std::string payload, read_payload(header));
-  OB_TRY(const wire::Hello hello, wire::decode_hello(std::as_bytes(std::span(payload))));
+  return wire::decode_hello(std::as_bytes(std::span(payload)));
+}
+
+Result<void> Peer::shake_hands(const Error* refuse, const Greeted* greeted) {
+  connection_.stream().set_stall_timeout(limits::kHandshakeTimeout);
+  wire::Hello hello;
+  if (greeted != nullptr) {
+    request_id_ = greeted->request_id;
+    hello = greeted->hello;
+  } else {
+    OB_TRY(hello, receive_hello());
+  }
   if (refuse != nullptr) return tl::make_unexpected(*refuse);
   log_debug("connection opened connection={} client={} software=\"{}\"", number_, hello.client_id,
             hello.software);
@@ -112,8 +122,11 @@ Result<void> Peer::shake_hands(const Error* refuse) {
       .engine = shared_.engine->name() + " " + shared_.engine->version(),
       .device = shared_.engine->device(),
       .providers = shared_.engine->available_providers()};
+  if (greeted != nullptr)
+    answer.features.push_back({wire::kFeatureAuthentication, tenant_.name()});
   agree_on_shared_memory(hello, answer);
-  OB_CHECK_OK(reply_to_hello(header, answer));
+  OB_CHECK_OK(
+      reply_to_hello({.kind = FrameKind::kHello, .request_id = request_id_}, answer));
   connection_.stream().set_stall_timeout(limits::kClientStallTimeout);
   return {};
 }

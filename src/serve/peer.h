@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "serve/lobby.h"
 #include "serve/shared.h"
 #include "wire/connection.h"
 #include "wire/messages.h"
@@ -33,7 +34,8 @@ class Peer {
   Peer& operator=(const Peer&) = delete;
 
   // Until the connection ends. `refuse`: answers the handshake with this error and ends.
-  void serve(const Error* refuse = nullptr);
+  // `greeted`: the hello that the lobby has read already.
+  void serve(const Error* refuse = nullptr, const Greeted* greeted = nullptr);
   void shut_down() { connection_.stream().shut_down(); }
   // Ends the request under way soon; the watcher calls it, and a server that stops at once.
   void stop();
@@ -42,7 +44,8 @@ class Peer {
   struct Inputs;         // a Run's inputs as received
   struct SharedOutputs;  // memory for its outputs where it is shared
 
-  Result<void> shake_hands(const Error* refuse);
+  Result<void> shake_hands(const Error* refuse, const Greeted* greeted);
+  Result<wire::Hello> receive_hello();
   void agree_on_shared_memory(const wire::Hello& hello, wire::HelloReply& answer);
   Result<void> reply_to_hello(const wire::FrameHeader& hello, const wire::HelloReply& answer);
   Result<void> handle(const wire::FrameHeader& header);

@@ -126,6 +126,12 @@ Result<Tenant*> Tenants::get(const TenantSpec& spec) {
   return others_.emplace(spec.name, std::move(made)).first->second.get();
 }
 
+void Tenants::update(const TenantSpec& spec) {
+  const std::lock_guard lock(mutex_);
+  if (const auto found = others_.find(spec.name); found != others_.end())
+    found->second->update(spec, queue_);
+}
+
 std::vector<const Tenant*> Tenants::all() const {
   const std::lock_guard lock(mutex_);
   std::vector<const Tenant*> tenants{local_.get()};

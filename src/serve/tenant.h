@@ -116,6 +116,7 @@ class Tenants {
   // The tenant of this name, made when it comes first, with the limits that `spec` has. Errors are
   // those of Store::open.
   Result<Tenant*> get(const TenantSpec& spec);
+  void update(const TenantSpec& spec);     // if it is there
   std::vector<const Tenant*> all() const;  // "local" first
 
  private:

@@ -48,7 +48,8 @@ Result<bool> cancel_ahead(wire::Connection& connection, std::uint64_t request_id
 std::optional<ErrorKind> Watcher::reason_to_stop(const Watched& watched, const Ahead& ahead,
                                                  Nanoseconds now) {
   if (ahead.gone) return ErrorKind::kDisconnected;
-  if (ahead.readable || watched.connection_.buffered_bytes() > 0) {
+  if (ahead.readable || watched.connection_.buffered_bytes() > 0 ||
+      watched.connection_.stream().holds_bytes()) {
     const auto cancel = cancel_ahead(watched.connection_, watched.request_id_);
     if (!cancel) return ErrorKind::kDisconnected;
     if (*cancel) return ErrorKind::kCancelled;

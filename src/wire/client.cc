@@ -24,8 +24,8 @@ std::string random_id() {
 
 }  // namespace
 
-Client::Client(Endpoint endpoint, ClientOptions options)
-    : endpoint_(std::move(endpoint)), options_(std::move(options)), client_id_(random_id()) {}
+Client::Client(Access access, ClientOptions options)
+    : connector_(std::move(access)), options_(std::move(options)), client_id_(random_id()) {}
 
 Client::~Client() = default;
 
@@ -46,16 +46,21 @@ Result<std::unique_ptr<Client::Pooled>> Client::connect() {
 // nullptr: the server's descriptor did not arrive.
 Result<std::unique_ptr<Client::Pooled>> Client::connect_once(bool offer_shared_memory) {
   OB_TRY(auto stream,
-         options_.connect ? options_.connect() : connect_to(endpoint_, options_.connect_timeout));
+         options_.connect ? options_.connect() : connector_.connect(options_.connect_timeout));
   auto pooled = std::make_unique<Pooled>(std::move(stream));
   Connection& connection = pooled->connection;
   DescriptorPassing* const descriptors = connection.stream().descriptors();
   connection.stream().set_stall_timeout(options_.stall_timeout);
   Hello hello{options_.software, client_id_, options_.features};
+  const Access& access = connector_.access();
   if (offer_shared_memory && descriptors != nullptr) {
     if (auto link = SharedLink::make(shared_budget_)) pooled->shared = std::move(*link);
   }
   const FrameHeader header{.kind = FrameKind::kHello, .request_id = pooled->next_request++};
+  if (access.is_secured()) {
+    OB_CHECK_OK(greet_ahead(*pooled, header, std::move(hello)));
+    return pooled;
+  }
   if (pooled->shared) {
     hello.features.push_back({kFeatureSharedMemory, pooled->shared->feature_data()});
     OB_CHECK_OK(connection.send_with(header, encode(hello), pooled->shared->descriptor()));
@@ -75,6 +80,46 @@ Result<std::unique_ptr<Client::Pooled>> Client::connect_once(bool offer_shared_m
   const std::lock_guard lock(mutex_);
   hello_ = std::move(reply);
   return pooled;
+}
+
+// Over a verified connection: the hello, with the token. Its handshake has cost a round trip
+// already, so what the server will answer is taken for what it answered before, and the request
+// leaves without waiting for it.
+Result<void> Client::greet_ahead(Pooled& pooled, const FrameHeader& header, Hello hello) {
+  const std::string& token = connector_.access().token;
+  if (!token.empty()) hello.features.push_back({kFeatureAuthentication, token});
+  pooled.hello_ahead = header.request_id;
+  pooled.connection.hold(header, encode(hello));
+  transport_ = "tls";
+  {
+    const std::lock_guard lock(mutex_);
+    if (!hello_.server_id.empty()) return {};
+  }
+  OB_CHECK_OK(pooled.connection.flush());
+  return settle(pooled);
+}
+
+// Receives the replies to what was sent ahead. An error is the connection's end.
+Result<void> Client::settle(Pooled& pooled) {
+  if (const std::uint64_t id = std::exchange(pooled.hello_ahead, 0); id != 0) {
+    auto payload = receive_reply(pooled, id, FrameKind::kHelloReply);
+    pooled.reported_error = false;
+    if (!payload) return tl::make_unexpected(std::move(payload).error());
+    OB_TRY(HelloReply reply, decode_hello_reply(bytes_of(*payload)));
+    const std::lock_guard lock(mutex_);
+    const bool is_as_before = hello_.server_id.empty() || hello_.features == reply.features;
+    hello_ = std::move(reply);
+    if (!is_as_before) {
+      pooled.from_pool = true;  // so that it is tried once more, with what is known now
+      return error(ErrorKind::kDisconnected, "the server offers other features than before");
+    }
+  }
+  if (const std::uint64_t id = std::exchange(pooled.open_ahead, 0); id != 0) {
+    auto payload = receive_reply(pooled, id, FrameKind::kSessionOpened);
+    pooled.reported_error = false;
+    if (!payload) return tl::make_unexpected(std::move(payload).error());
+  }
+  return {};
 }
 
 Result<Client::Lease> Client::acquire(bool fresh) {
@@ -151,6 +196,7 @@ std::uint64_t Client::frames_received() const { return frames_received_; }
 // frame is the Error that it carries.
 Result<FrameHeader> Client::receive_reply_header(Pooled& pooled, std::uint64_t request_id,
                                                  FrameKind expected) {
+  OB_CHECK_OK(settle(pooled));
   Connection& connection = pooled.connection;
   for (;;) {
     OB_TRY(const FrameHeader header, connection.receive_header());
@@ -211,6 +257,8 @@ Result<std::string> Client::exchange_on(Pooled& pooled, FrameKind kind, std::str
 
 Result<HelloReply> Client::hello() {
   OB_TRY(Lease lease, acquire(false));
+  OB_CHECK_OK(lease->connection.flush());
+  OB_CHECK_OK(settle(*lease.held));
   lease.in_step();
   const std::lock_guard lock(mutex_);
   return hello_;

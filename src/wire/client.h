@@ -29,6 +29,7 @@
 
 #include "base/limits.h"
 #include "base/result.h"
+#include "wire/access.h"
 #include "wire/connection.h"
 #include "wire/messages.h"
 #include "wire/model_package.h"
@@ -144,12 +145,12 @@ class RemoteSession {
 
 class Client {
  public:
-  Client(Endpoint endpoint, ClientOptions options);
+  Client(Access access, ClientOptions options);
   ~Client();
   Client(const Client&) = delete;
   Client& operator=(const Client&) = delete;
 
-  const Endpoint& endpoint() const { return endpoint_; }
+  const Endpoint& endpoint() const { return connector_.access().endpoint; }
   // Connects if need be. What the server said of itself in its handshake.
   Result<HelloReply> hello();
   Result<std::chrono::nanoseconds> ping(std::size_t payload_bytes = 0);  // round trip
@@ -181,6 +182,8 @@ class Client {
 
   Result<std::unique_ptr<Pooled>> connect();
   Result<std::unique_ptr<Pooled>> connect_once(bool offer_shared_memory);
+  Result<void> greet_ahead(Pooled& pooled, const FrameHeader& header, Hello hello);
+  Result<void> settle(Pooled& pooled);
   Result<Lease> acquire(bool fresh);
   void release(std::unique_ptr<Pooled> pooled);
   void close_handle(std::uint32_t handle);
@@ -196,11 +199,12 @@ class Client {
   Result<void> upload_file(Pooled& pooled, const ModelPackage& package, std::size_t index,
                            std::uint64_t have, std::uint64_t& done, const Progress& progress);
   Result<SessionDescription> open_on(Pooled& pooled, const RemoteSession& session);
+  Result<void> open_ahead(Pooled& pooled, const RemoteSession& session);
   Result<RunAccount> run_on(Pooled& pooled, RunRequest& request,
                             std::span<const InputTensor> inputs, OutputSink& sink,
                             CancelToken* cancel, std::uint32_t deadline_us);
 
-  const Endpoint endpoint_;
+  Connector connector_;
   const ClientOptions options_;
   const std::string client_id_;
   SharedBudget shared_budget_;                     // before what borrows it

@@ -22,6 +22,8 @@ struct Client::Pooled {
   std::unique_ptr<SharedLink> shared;  // where both sides agreed on it
   std::set<std::uint32_t> open_handles;
   std::uint64_t next_request = 1;
+  // Requests that were sent ahead of the one whose reply is awaited; 0: none.
+  std::uint64_t hello_ahead = 0, open_ahead = 0;
   std::uint64_t counted_sent = 0, counted_received = 0;  // already in the client's counters
   bool from_pool = false;                                // may have gone stale since its last use
   bool reported_error = false;  // the last exchange failed, but left the connection in step

@@ -15,24 +15,26 @@ Connection::Connection(std::unique_ptr<Stream> stream)
 
 Result<void> Connection::send(FrameHeader header, std::span<const iovec> parts) {
   constexpr std::size_t kInlineParts = 16;  // most Runs have fewer tensors: no allocation
-  std::array<iovec, kInlineParts + 1> inline_parts;
+  std::array<iovec, kInlineParts + 2> inline_parts;
   std::vector<iovec> many_parts;
   iovec* all = inline_parts.data();
   if (parts.size() > kInlineParts) {
-    many_parts.resize(parts.size() + 1);
+    many_parts.resize(parts.size() + 2);
     all = many_parts.data();
   }
   header.length = 0;
-  std::size_t count = 1;
+  std::size_t count = 2;  // behind what is held, and the header
   for (const iovec& part : parts) {
     header.length += part.iov_len;
     if (part.iov_len > 0) all[count++] = part;
   }
   std::array<std::byte, kFrameHeaderBytes> bytes = encode(header);
-  all[0] = {bytes.data(), bytes.size()};
+  all[1] = {bytes.data(), bytes.size()};
 
   const std::lock_guard lock(send_mutex_);
-  OB_CHECK_OK(stream_->write_all(std::span(all, count)));
+  all[0] = {held_.data(), held_.size()};
+  OB_CHECK_OK(stream_->write_all(std::span(all, count).subspan(held_.empty() ? 1 : 0)));
+  if (!held_.empty()) held_ = {};
   frames_sent_.fetch_add(1, std::memory_order_relaxed);
   bytes_sent_.fetch_add(kFrameHeaderBytes + header.length, std::memory_order_relaxed);
   return {};
@@ -56,13 +58,32 @@ Result<void> Connection::send_with(FrameHeader header, std::string_view payload,
   return {};
 }
 
+void Connection::hold(FrameHeader header, std::string_view payload) {
+  header.length = payload.size();
+  const std::array<std::byte, kFrameHeaderBytes> bytes = encode(header);
+  const std::lock_guard lock(send_mutex_);
+  held_.append(reinterpret_cast<const char*>(bytes.data()), bytes.size()).append(payload);
+  frames_sent_.fetch_add(1, std::memory_order_relaxed);
+  bytes_sent_.fetch_add(kFrameHeaderBytes + header.length, std::memory_order_relaxed);
+}
+
+Result<void> Connection::flush() {
+  const std::lock_guard lock(send_mutex_);
+  if (held_.empty()) return {};
+  iovec part{held_.data(), held_.size()};
+  OB_CHECK_OK(stream_->write_all(std::span(&part, 1)));
+  held_ = {};
+  return {};
+}
+
 bool Connection::try_send(FrameHeader header, std::string_view payload) {
   header.length = payload.size();
   std::array<std::byte, kFrameHeaderBytes> bytes = encode(header);
   std::array<iovec, 2> parts{
       {{bytes.data(), bytes.size()}, {const_cast<char*>(payload.data()), payload.size()}}};
   const std::unique_lock lock(send_mutex_, std::try_to_lock);
-  if (!lock.owns_lock() || !stream_->write_all(std::span(parts).first(payload.empty() ? 1 : 2)))
+  if (!lock.owns_lock() || !held_.empty() ||
+      !stream_->write_all(std::span(parts).first(payload.empty() ? 1 : 2)))
     return false;
   frames_sent_.fetch_add(1, std::memory_order_relaxed);
   bytes_sent_.fetch_add(kFrameHeaderBytes + header.length, std::memory_order_relaxed);

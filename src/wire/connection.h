@@ -35,6 +35,9 @@ class Connection {
   Result<void> send(FrameHeader header, std::string_view payload = {});
   // A small frame with which the peer gets a descriptor; only where stream().descriptors() is.
   Result<void> send_with(FrameHeader header, std::string_view payload, int descriptor);
+  // The same, but it leaves with the next frame that is sent.
+  void hold(FrameHeader header, std::string_view payload);
+  Result<void> flush();  // sends what is held
   // A small frame, unless another thread is sending: then false, and nothing was sent.
   bool try_send(FrameHeader header, std::string_view payload = {});
 
@@ -67,6 +70,7 @@ class Connection {
 
   std::unique_ptr<Stream> stream_;
   std::mutex send_mutex_;
+  std::string held_;  // under send_mutex_
   std::vector<std::byte> buffer_;
   std::size_t begin_ = 0, end_ = 0;  // unread bytes of buffer_
   std::uint64_t payload_left_ = 0;

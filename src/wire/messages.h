@@ -30,6 +30,9 @@ struct Feature {
 };
 
 // Numbers of Feature.
+// 1, authentication: the client's data is its token, only over a connection that it has verified;
+// the server's, the name of the tenant that it is for.
+inline constexpr std::uint32_t kFeatureAuthentication = 1;
 inline constexpr std::uint32_t kFeatureSharedMemory = 2;  // data: as a shared region's record
 
 // The one with this number; nullptr: none.

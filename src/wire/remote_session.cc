@@ -54,6 +54,16 @@ Result<SessionDescription> Client::open_on(Pooled& pooled, const RemoteSession& 
   return decode_session_description(bytes_of(reply));
 }
 
+// The same without waiting for the reply: the Run that follows does.
+Result<void> Client::open_ahead(Pooled& pooled, const RemoteSession& session) {
+  const SessionOpen request{session.handle_, session.model_, session.options_};
+  pooled.open_ahead = pooled.next_request++;
+  pooled.connection.hold({.kind = FrameKind::kSessionOpen, .request_id = pooled.open_ahead},
+                         encode(request));
+  pooled.open_handles.insert(session.handle_);
+  return {};
+}
+
 RemoteSession::RemoteSession(Client& client, std::uint32_t handle, Sha256 model,
                              SessionOptions options)
     : client_(client), handle_(handle), model_(model), options_(std::move(options)) {}
@@ -251,7 +261,9 @@ Result<RunAccount> RemoteSession::run(std::span<const std::uint32_t> outputs,
     OB_TRY(Client::Lease lease, client_.acquire(fresh));
     Client::Pooled& pooled = *lease.held;
     Result<RunAccount> account = tl::make_unexpected(Error{});
-    if (!pooled.open_handles.contains(handle_)) {
+    if (pooled.hello_ahead != 0) {
+      OB_CHECK_OK(client_.open_ahead(pooled, *this));
+    } else if (!pooled.open_handles.contains(handle_)) {
       if (auto opened = client_.open_on(pooled, *this); !opened)
         account = tl::make_unexpected(std::move(opened).error());
     }

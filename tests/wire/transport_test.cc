@@ -10,6 +10,7 @@
 
 #include "wire/connection.h"
 #include "wire/transport/endpoint.h"
+#include "wire/transport/tls.h"
 
 namespace outboard::wire {
 namespace {
@@ -23,8 +24,30 @@ std::string socket_path() {
 
 using Ends = std::pair<std::unique_ptr<Stream>, std::unique_ptr<Stream>>;
 
+Ends connected(const std::string& transport);
+
+// TLS over TCP; a byte each way completes the handshake on both sides.
+Ends secured() {
+  auto [client, server] = connected("tcp");
+  const TlsIdentity identity = make_identity().value();
+  const Sha256 known = fingerprint_of(identity.certificate_pem).value();
+  std::unique_ptr<Stream> accepted;
+  std::thread accepting([&, below = std::move(server)]() mutable {
+    accepted = tls_accept(std::move(below), TlsContext::server(identity).value()).value();
+  });
+  auto connecting = tls_connect(std::move(client), TlsContext::client({known, {}, {}}).value());
+  std::byte byte{1};
+  iovec part{&byte, 1};
+  EXPECT_TRUE((*connecting)->write_all(std::span(&part, 1)));
+  accepting.join();
+  part = {&byte, 1};
+  EXPECT_TRUE(accepted->read_some(std::span(&part, 1)));
+  return {std::move(*connecting), std::move(accepted)};
+}
+
 Ends connected(const std::string& transport) {
   if (transport == "pair") return make_stream_pair();
+  if (transport == "tls") return secured();
   const Endpoint endpoint =
       parse_endpoint(transport == "unix" ? "unix:" + socket_path() : "127.0.0.1:0").value();
   auto listener = listen_on(endpoint).value();
@@ -37,7 +60,7 @@ class Transport : public ::testing::TestWithParam<const char*> {
   void SetUp() override { std::tie(a_, b_) = connected(GetParam()); }
   std::unique_ptr<Stream> a_, b_;
 };
-INSTANTIATE_TEST_SUITE_P(All, Transport, ::testing::Values("tcp", "unix", "pair"),
+INSTANTIATE_TEST_SUITE_P(All, Transport, ::testing::Values("tcp", "unix", "pair", "tls"),
                          [](const auto& info) { return std::string(info.param); });
 
 std::vector<std::byte> numbers(std::size_t count) {

@@ -118,6 +118,10 @@ class SocketListener final : public Listener {
   }
 
   Result<std::unique_ptr<Stream>> accept() override {
+    OB_TRY(const int client, accept_descriptor());
+    return make_socket_stream(client);
+  }
+  Result<int> accept_descriptor() override {
     for (;;) {
       std::array<pollfd, 2> pollers{{{.fd = fd_.get(), .events = POLLIN, .revents = 0},
                                      {.fd = wake_.get(), .events = POLLIN, .revents = 0}}};
@@ -126,7 +130,7 @@ class SocketListener final : public Listener {
       if (pollers[1].revents != 0) return error(ErrorKind::kDisconnected, "listener was shut down");
       if (pollers[0].revents == 0) continue;
       const int client = ::accept4(fd_.get(), nullptr, nullptr, SOCK_CLOEXEC);
-      if (client >= 0) return make_socket_stream(client);
+      if (client >= 0) return client;
       if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
         return error(ErrorKind::kOverloaded, "a connection cannot be accepted: {}", reason(errno));
       // Everything else concerns that one client, who has gone (ECONNABORTED and the like).

@@ -42,6 +42,8 @@ class Listener {
   // Waits for a client. kDisconnected after shut_down(). kOverloaded when this process is out of
   // file descriptors or memory: the caller may try again when a connection has ended.
   virtual Result<std::unique_ptr<Stream>> accept() = 0;
+  // The same, as a bare descriptor that the caller owns.
+  virtual Result<int> accept_descriptor() = 0;
   virtual void shut_down() = 0;                 // any thread
   virtual Endpoint local_endpoint() const = 0;  // with the real port
 };

@@ -54,6 +54,9 @@ class Stream {
   // consuming it, never blocks. 0: nothing yet. kDisconnected: the peer has gone.
   virtual Result<std::size_t> peek(std::span<std::byte> buffer) = 0;
 
+  // Whether bytes that came are held inside, where poll_fd() does not show them.
+  virtual bool holds_bytes() const { return false; }
+
   // Readable (as poll(2) sees it) when the peer has sent something or gone; -1: this transport has
   // none, and peek() must be asked now and then.
   virtual int poll_fd() const = 0;
