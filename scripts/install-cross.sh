@@ -12,7 +12,7 @@ dir=$(cd "$1" && pwd) pip_python=$(realpath -s "$2")
 pip=("$pip_python" -m pip install --quiet --disable-pip-version-check --no-compile --no-deps)
 
 # Headers and static libraries; the shared ones are there because the packages' CMake files ask for them.
-libraries=(libexpected-dev libflatbuffers-dev libflatbuffers2 libfmt-dev libfmt9 libcli11-dev nlohmann-json3-dev
+libraries=(libexpected-dev libflatbuffers-dev libflatbuffers2 libfmt-dev libfmt9 libcli11-dev nlohmann-json3-dev libtomlplusplus-dev
   libssl-dev libssl3 libzstd-dev libzstd1 liblz4-dev liblz4-1)
 
 # part NAME: runs install_NAME in an emptied DIR/NAME, unless it has been run as it is now.

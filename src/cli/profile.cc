@@ -14,6 +14,7 @@
 #include "cli/profile_rows.h"
 #include "cli/profile_together.h"
 #include "cli/progress.h"
+#include "cli/servers_file.h"
 #include "cli/verbs.h"
 #include "profile/json/rows.h"
 
@@ -24,6 +25,7 @@ struct ProfileArguments {
   std::vector<std::string> models;
   std::string device = "cpu";
   std::string server;
+  bool insecure = false;
   std::string ort_library;
   std::string device_kind;
   std::string output;
@@ -52,7 +54,7 @@ Result<std::unique_ptr<ProfileHost>> make_host(const ProfileArguments& arguments
     options.device = arguments.device;
     return make_local_host(options, arguments.threads);
   }
-  OB_TRY(const wire::Endpoint server, wire::parse_endpoint(arguments.server));
+  OB_TRY(const wire::Access server, resolve_server(arguments.server, arguments.insecure));
   return make_remote_host(server, stop, progress);
 }
 
@@ -217,8 +219,10 @@ void add_profile(CLI::App& app, int& exit_code) {
   auto* device = verb->add_option("--device", arguments->device,
                                   "The device here to measure on, cpu or cuda:N")
                      ->capture_default_str();
+  verb->add_flag("--insecure", arguments->insecure,
+                 "Reach the server without encryption, where no access to it is known");
   verb->add_option("--server", arguments->server,
-                   "Measure on this server (HOST:PORT or unix:PATH) instead")
+                   "Measure on this server (a known name, HOST:PORT or unix:PATH) instead")
       ->excludes(device);
   verb->add_option("--shape", arguments->shapes,
                    "An input's shape, as in image=1,3,224,224; repeatable. Dimensions that the "

@@ -14,7 +14,7 @@
 #include "cli/profile_report.h"
 #include "cli/progress.h"
 #include "engine/onnxruntime/engine.h"
-#include "wire/transport/endpoint.h"
+#include "wire/access.h"
 
 namespace outboard::cli {
 
@@ -42,7 +42,7 @@ class ProfileHost {
 Result<std::unique_ptr<ProfileHost>> make_local_host(const engine::OnnxRuntimeOptions& options,
                                                      int threads);
 // Connects, and measures the link with echoes of several sizes.
-Result<std::unique_ptr<ProfileHost>> make_remote_host(const wire::Endpoint& server,
+Result<std::unique_ptr<ProfileHost>> make_remote_host(const wire::Access& server,
                                                       const std::atomic<bool>& stop,
                                                       ProgressLine& progress);
 

@@ -127,7 +127,7 @@ ServerState read_status(const std::string& text, const std::string& model_id) {
 
 class RemoteHost : public ProfileHost {
  public:
-  explicit RemoteHost(const wire::Endpoint& server)
+  explicit RemoteHost(const wire::Access& server)
       : client_(server, [] {
           wire::ClientOptions options;
           options.software = "outboard profile";
@@ -216,7 +216,7 @@ class RemoteHost : public ProfileHost {
 
 }  // namespace
 
-Result<std::unique_ptr<ProfileHost>> make_remote_host(const wire::Endpoint& server,
+Result<std::unique_ptr<ProfileHost>> make_remote_host(const wire::Access& server,
                                                       const std::atomic<bool>& stop,
                                                       ProgressLine& progress) {
   auto host = std::make_unique<RemoteHost>(server);

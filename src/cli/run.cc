@@ -12,8 +12,8 @@
 #include <system_error>
 
 #include "base/array_document.h"
+#include "cli/servers_file.h"
 #include "cli/verbs.h"
-#include "wire/transport/endpoint.h"
 
 namespace outboard::cli {
 namespace {
@@ -24,6 +24,7 @@ constexpr const char* kLibraryName = "liboutboard_onnxruntime.so";
 struct RunArguments {
   std::vector<std::string> servers;
   std::string mode = "auto", spool = "disk";
+  bool insecure = false;
   std::optional<bool> summary;
   std::string json, trace, log_level;
 };
@@ -69,8 +70,8 @@ void prepend_environment(const char* name, const std::string& value) {
 Result<std::string> server_list(const RunArguments& arguments) {
   std::string list;
   for (const std::string& server : arguments.servers) {
-    OB_TRY(const wire::Endpoint endpoint, wire::parse_endpoint(server));
-    list.append(list.empty() ? "" : ",").append(endpoint.to_string());
+    OB_TRY(const std::string item, server_item(server));
+    list.append(list.empty() ? "" : ",").append(item);
   }
   if (list.empty()) {
     const char* inherited = std::getenv("OUTBOARD_SERVERS");
@@ -98,6 +99,11 @@ Result<void> prepare(const RunArguments& arguments) {
   OB_TRY(const std::string json, fresh_report(arguments.json, kReportHead));
   OB_TRY(const std::string trace, fresh_report(arguments.trace, kTraceHead));
   set_environment("OUTBOARD_SERVERS", servers);
+  if (arguments.insecure) {
+    std::fprintf(stderr,
+                 "outboard: warning: --insecure: what passes can be read and changed on the way\n");
+    set_environment("OUTBOARD_INSECURE", "1");
+  }
   set_environment("OUTBOARD_MODE", arguments.mode);
   set_environment("OUTBOARD_SPOOL", arguments.spool);
   const bool summary = arguments.summary.value_or(::isatty(STDERR_FILENO) == 1);
@@ -133,10 +139,14 @@ void add_run(CLI::App& app, int& exit_code) {
                                      "Run a program, unchanged, with its inference on a server: "
                                      "outboard run [OPTIONS] -- CMD [ARGS]");
   run->add_option("--server", arguments->servers,
-                  "A server, HOST[:PORT] or unix:PATH; repeatable, in the order of preference. "
+                  "A server: a name that `outboard login` was told of, HOST[:PORT] or unix:PATH; "
+                  "repeatable, in the order of preference. "
                   "Default: OUTBOARD_SERVERS, separated by commas")
       ->expected(1)
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  run->add_flag("--insecure", arguments->insecure,
+                "Talk to servers beyond this machine without encryption and without knowing who "
+                "they are, where no access is known");
   run->add_option("--mode", arguments->mode,
                   "auto: a session's Runs go to the server as soon as it has the model, and are "
                   "answered here until then; remote: creating a session waits for the server; "

@@ -14,7 +14,10 @@
 #include "engine/onnxruntime/engine.h"
 #include "serve/files.h"
 #include "serve/http.h"
+#include "serve/identity.h"
 #include "serve/server.h"
+#include "serve/tokens.h"
+#include "wire/access.h"
 
 namespace outboard::cli {
 namespace {
@@ -53,15 +56,65 @@ void drain(serve::Server& server, const sigset_t& signals, double timeout_s) {
   }
 }
 
+Result<std::string> state_folder(const ServeArguments& arguments) {
+  if (!arguments.state.empty()) return arguments.state;
+  return serve::default_state_folder();
+}
+
+Result<serve::Security> security_of(const ServeArguments& arguments,
+                                    const std::vector<wire::Endpoint>& endpoints) {
+  serve::Security security;
+  security.listen = endpoints;
+  if (arguments.certificate.empty() != arguments.key.empty())
+    return error(ErrorKind::kInvalid, "--certificate and --key must be given together");
+  OB_TRY(const std::string state, state_folder(arguments));
+  OB_CHECK_OK(serve::make_folders(state));
+  if (arguments.certificate.empty()) {
+    OB_TRY(security.identity, serve::load_or_make_identity(state));
+  } else {
+    OB_TRY(security.identity, serve::read_identity(arguments.certificate, arguments.key));
+  }
+  security.tokens_path = serve::tokens_path(state);
+  return security;
+}
+
+// Leaves word in the state folder of how the server is reached and, at the first start, a token:
+// in a file that only its owner may read.
+Result<void> tell_state(const ServeArguments& arguments, const serve::Security& security,
+                        const serve::Server& server) {
+  OB_TRY(const std::string state, state_folder(arguments));
+  OB_TRY(const Sha256 fingerprint, wire::fingerprint_of(security.identity.certificate_pem));
+  serve::Reach reach{{}, fingerprint.hex()};
+  const auto& addresses = server.addresses();
+  for (std::size_t i = addresses.size() - security.listen.size(); i < addresses.size(); ++i)
+    reach.addresses.push_back(serve::reachable(addresses[i]));
+  OB_CHECK_OK(serve::write_reach(state, reach));
+  log_info("identity fingerprint={} folder={}", reach.fingerprint, state);
+  if (::access(security.tokens_path.c_str(), F_OK) == 0) return {};
+  OB_TRY(wire::Access access, wire::parse_endpoint(reach.addresses.front()));
+  access.identity = fingerprint;
+  OB_TRY(access.token, serve::add_token(security.tokens_path, {"first", 1, {}}, serve::now_s(), 0));
+  OB_CHECK_OK(serve::write_secret_file(state + "/first-token", wire::login_line(access) + "\n"));
+  log_info("first token written file={} hint=\"its line is the input of `outboard login`\"",
+           state + "/first-token");
+  return {};
+}
+
 Result<serve::ServerOptions> server_options(const ServeArguments& arguments) {
-  OB_TRY(const ListenAddresses addresses, parse_listen(arguments.listen, arguments.insecure));
-  for (const std::string& address : addresses.beyond_this_machine)
-    log_warn(
-        "insecure address={} reason=\"anybody who reaches it can use this device and see what "
-        "passes\"",
-        address);
+  OB_TRY(const ListenAddresses addresses, parse_listen(arguments.listen));
   serve::ServerOptions options;
-  options.listen = addresses.endpoints;
+  options.listen = addresses.local;
+  if (arguments.insecure) {
+    for (const wire::Endpoint& endpoint : addresses.beyond_this_machine) {
+      log_warn(
+          "insecure address={} reason=\"anybody who reaches it can use this device and see what "
+          "passes\"",
+          endpoint.to_string());
+      options.listen.push_back(endpoint);
+    }
+  } else if (!addresses.beyond_this_machine.empty()) {
+    OB_TRY(options.security, security_of(arguments, addresses.beyond_this_machine));
+  }
   options.store = {.folder = arguments.store, .limit_bytes = arguments.store_limit_bytes};
   if (options.store.folder.empty()) {
     OB_TRY(options.store.folder, default_store_folder());
@@ -84,6 +137,7 @@ Result<void> serve(const ServeArguments& arguments) {
                                                 .spin = arguments.spin}));
   const std::string engine_name = engine->name() + " " + engine->version();
   OB_TRY(const auto server, serve::Server::start(std::move(engine), options));
+  if (options.security) OB_CHECK_OK(tell_state(arguments, *options.security, *server));
   const std::string addresses = lines_of(server->addresses(), ",");
   log_info(
       "serving addresses={} device={} engine=\"{}\" version={} slots={} threads={} store={} "
@@ -164,9 +218,17 @@ void add_options(CLI::App& verb, ServeArguments& a) {
   verb.add_option("--log-level", a.log_level, "How much is logged to standard error")
       ->check(CLI::IsMember({"error", "warn", "info", "debug"}))
       ->capture_default_str();
-  verb.add_flag("--insecure", a.insecure,
-                "Allow addresses that other machines can reach, without authentication or "
-                "encryption");
+  verb.add_flag(
+      "--insecure", a.insecure,
+      "Serve addresses that other machines can reach without authentication or encryption");
+  verb.add_option("--state", a.state,
+                  "The folder of the server's identity and tokens; default "
+                  "$XDG_STATE_HOME/outboard or ~/.local/state/outboard");
+  verb.add_option(
+      "--certificate", a.certificate,
+      "A certificate of your own (PEM, with its chain), instead of the identity that is "
+      "made at the first start");
+  verb.add_option("--key", a.key, "The certificate's key (PEM)");
 }
 
 }  // namespace

@@ -25,18 +25,12 @@ std::size_t default_slots(const std::string& device) {
   return std::max(1u, std::thread::hardware_concurrency());
 }
 
-Result<ListenAddresses> parse_listen(const std::vector<std::string>& texts, bool insecure) {
+Result<ListenAddresses> parse_listen(const std::vector<std::string>& texts) {
   ListenAddresses addresses;
   for (const std::string& text : texts) {
     OB_TRY(wire::Endpoint endpoint, wire::parse_endpoint(text));
     OB_TRY(const bool local, wire::is_local(endpoint));
-    if (!local && !insecure)
-      return error(ErrorKind::kRefused,
-                   "the address ({}) can be reached from other machines, and there is no "
-                   "authentication or encryption yet; add --insecure to serve there nevertheless",
-                   text);
-    if (!local) addresses.beyond_this_machine.push_back(text);
-    addresses.endpoints.push_back(std::move(endpoint));
+    (local ? addresses.local : addresses.beyond_this_machine).push_back(std::move(endpoint));
   }
   return addresses;
 }

@@ -30,6 +30,8 @@ struct ServeArguments {
   double drain_timeout_s = 30;
   std::size_t max_connections = 4096;
   bool insecure = false;
+  std::string state;             // empty: serve::default_state_folder()
+  std::string certificate, key;  // of the operator's own
 };
 
 // $XDG_CACHE_HOME/outboard/store, else ~/.cache/outboard/store; kInvalid when neither is set.
@@ -38,10 +40,9 @@ Result<std::string> default_store_folder();
 std::size_t default_slots(const std::string& device);
 
 struct ListenAddresses {
-  std::vector<wire::Endpoint> endpoints;
-  std::vector<std::string> beyond_this_machine;  // those that others can reach
+  std::vector<wire::Endpoint> local;
+  std::vector<wire::Endpoint> beyond_this_machine;  // those that others can reach
 };
-// kRefused for an address beyond loopback without `insecure`.
-Result<ListenAddresses> parse_listen(const std::vector<std::string>& texts, bool insecure);
+Result<ListenAddresses> parse_listen(const std::vector<std::string>& texts);
 
 }  // namespace outboard::cli

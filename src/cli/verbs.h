@@ -16,14 +16,17 @@ class App;
 
 namespace outboard::cli {
 
+void add_login(CLI::App& app, int& exit_code);
 void add_manage(CLI::App& app, int& exit_code);  // its verbs: manage_verbs.h
 void add_profile(CLI::App& app, int& exit_code);
 void add_run(CLI::App& app, int& exit_code);
 void add_push(CLI::App& app, int& exit_code);
 void add_serve(CLI::App& app, int& exit_code);
+void add_servers(CLI::App& app, int& exit_code);
 void add_split(CLI::App& app, int& exit_code);
 void add_status(CLI::App& app, int& exit_code);
 void add_top(CLI::App& app, int& exit_code);
+void add_token(CLI::App& app, int& exit_code);
 void add_version(CLI::App& app, int& exit_code);
 
 using AddVerb = void (*)(CLI::App& app, int& exit_code);

@@ -5,7 +5,8 @@
 namespace outboard::cli {
 
 std::span<const AddVerb> verbs() {
-  static constexpr AddVerb kVerbs[] = {add_run, add_status, add_push, add_version};
+  static constexpr AddVerb kVerbs[] = {add_run,     add_status, add_login,
+                                       add_servers, add_push,   add_version};
   return kVerbs;
 }
 

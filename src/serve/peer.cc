@@ -122,11 +122,9 @@ Result<void> Peer::shake_hands(const Error* refuse, const Greeted* greeted) {
       .engine = shared_.engine->name() + " " + shared_.engine->version(),
       .device = shared_.engine->device(),
       .providers = shared_.engine->available_providers()};
-  if (greeted != nullptr)
-    answer.features.push_back({wire::kFeatureAuthentication, tenant_.name()});
+  if (greeted != nullptr) answer.features.push_back({wire::kFeatureAuthentication, tenant_.name()});
   agree_on_shared_memory(hello, answer);
-  OB_CHECK_OK(
-      reply_to_hello({.kind = FrameKind::kHello, .request_id = request_id_}, answer));
+  OB_CHECK_OK(reply_to_hello({.kind = FrameKind::kHello, .request_id = request_id_}, answer));
   connection_.stream().set_stall_timeout(limits::kClientStallTimeout);
   return {};
 }

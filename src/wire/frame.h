@@ -39,7 +39,7 @@ enum class FrameKind : std::uint8_t {
   kStatusReply = 65,   // a JSON document
   kProbe = 66,         // Probe record + bytes of padding, up to 64 KiB -> kProbeReply
   kProbeReply = 67,    // ProbeReply record + as many bytes as were asked for
-  kSplitAssign = 80,  // a participant's part of a split inference -> kSplitReady
+  kSplitAssign = 80,   // a participant's part of a split inference -> kSplitReady
   kSplitReady = 81,
   kSplitJoin = 82,  // this connection becomes a link between two participants -> kSplitJoined
   kSplitJoined = 83,

@@ -147,12 +147,14 @@ class Serve(unittest.TestCase):
         self.assertIn(" stopped ", log)
         self.assertNotIn(" given up ", log)
 
-    def test_an_address_beyond_this_machine_needs_a_word(self):
-        refused = outboard("serve", "--listen", "0.0.0.0:0", "--store", self.path / "store")
-        self.assertEqual(1, refused.returncode)
-        self.assertIn("--insecure", refused.stderr)
+    def test_an_address_beyond_this_machine_is_secured_unless_told_otherwise(self):
         server = self.start("--insecure", listen="0.0.0.0:0")
         self.assertTrue(any(" warning insecure " in line for line in server.log), server.log)
+        self.assertEqual(0, outboard("status", server.addresses()[0].replace("0.0.0.0", "127.0.0.1")).returncode)
+        self.assertEqual(0, server.stop())
+        server = self.start("--state", self.path / "state", listen="0.0.0.0:0")
+        self.assertFalse(any(" warning " in line for line in server.log), server.log)
+        self.assertEqual(1, outboard("status", server.addresses()[0].replace("0.0.0.0", "127.0.0.1")).returncode)
         self.assertEqual(0, server.stop())
 
     def test_one_clear_sentence(self):

@@ -33,8 +33,8 @@ TEST(Config, ReadsEveryVariable) {
                             {"OUTBOARD_TRACE", "/t"}});
   ASSERT_TRUE(config) << config.error().message;
   ASSERT_EQ(config->servers.size(), 2u);
-  EXPECT_EQ(config->servers[0].to_string(), "one:1");
-  EXPECT_EQ(config->servers[1].to_string(), "unix:/two");
+  EXPECT_EQ(config->servers[0].endpoint.to_string(), "one:1");
+  EXPECT_EQ(config->servers[1].endpoint.to_string(), "unix:/two");
   EXPECT_EQ(config->mode, Mode::kRemote);
   EXPECT_EQ(config->spool, wire::Spool::kMemory);
   EXPECT_TRUE(config->summary);

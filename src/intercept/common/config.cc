@@ -23,20 +23,10 @@ Result<Config> read_config(const std::function<const char*(const char*)>& lookup
     const char* value = lookup(name);
     return std::string(value == nullptr ? "" : value);
   };
-  const std::string servers = text("OUTBOARD_SERVERS");
-  for (std::size_t at = 0; at < servers.size();) {
-    const std::size_t comma = std::min(servers.find(',', at), servers.size());
-    if (comma > at) {
-      auto endpoint = wire::parse_endpoint(std::string_view(servers).substr(at, comma - at));
-      if (!endpoint) {
-        return tl::make_unexpected(
-            std::move(endpoint).error().while_doing("reading "
-                                                    "OUTBOARD_SERVERS"));
-      }
-      config.servers.push_back(std::move(*endpoint));
-    }
-    at = comma + 1;
-  }
+  auto servers = wire::parse_servers(text("OUTBOARD_SERVERS"), text("OUTBOARD_INSECURE") == "1");
+  if (!servers)
+    return tl::make_unexpected(std::move(servers).error().while_doing("reading OUTBOARD_SERVERS"));
+  config.servers = std::move(*servers);
   if (const std::string mode = text("OUTBOARD_MODE"); !mode.empty()) {
     OB_TRY(config.mode, parse_mode(mode));
   }

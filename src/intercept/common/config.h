@@ -8,8 +8,8 @@
 #include <vector>
 
 #include "base/result.h"
+#include "wire/access.h"
 #include "wire/model_package.h"
-#include "wire/transport/endpoint.h"
 
 namespace outboard::intercept {
 
@@ -20,7 +20,7 @@ enum class Mode : std::uint8_t {
 };
 
 struct Config {
-  std::vector<wire::Endpoint> servers;  // in the order of preference
+  std::vector<wire::Access> servers;  // in the order of preference
   Mode mode = Mode::kAuto;
   wire::Spool spool = wire::Spool::kDisk;
   bool summary = false;    // a table on standard error at exit

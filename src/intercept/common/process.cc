@@ -62,8 +62,8 @@ Process::Process(std::uint64_t generation, Config config, wire::ClientOptions cl
     : generation_(generation),
       config_(std::move(config)),
       client_options_(std::move(client_options)) {
-  for (const wire::Endpoint& endpoint : config_.servers) {
-    links_.push_back(std::make_unique<ServerLink>(*this, endpoint));
+  for (const wire::Access& server : config_.servers) {
+    links_.push_back(std::make_unique<ServerLink>(*this, server));
   }
 }
 

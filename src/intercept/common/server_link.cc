@@ -28,10 +28,10 @@ bool means_lost(ErrorKind kind) {
 
 }  // namespace
 
-ServerLink::ServerLink(Process& process, wire::Endpoint endpoint)
+ServerLink::ServerLink(Process& process, wire::Access server)
     : process_(process),
-      address_(endpoint.to_string()),
-      client_(std::move(endpoint), process.client_options()),
+      address_(server.endpoint.to_string()),
+      client_(std::move(server), process.client_options()),
       backoff_(kFirstBackoff) {}
 
 void ServerLink::set_state(State state) {

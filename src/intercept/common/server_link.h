@@ -31,7 +31,7 @@ class ServerLink {
     kDown,      // does not answer; asked again in the background
   };
 
-  ServerLink(Process& process, wire::Endpoint endpoint);
+  ServerLink(Process& process, wire::Access server);
 
   State state() const { return state_.load(std::memory_order_acquire); }
   bool usable() const { return state() == State::kUp || state() == State::kUnknown; }
