@@ -101,8 +101,11 @@ Result<void> Client::greet_ahead(Pooled& pooled, const FrameHeader& header, Hell
 
 // Receives the replies to what was sent ahead. An error is the connection's end.
 Result<void> Client::settle(Pooled& pooled) {
-  if (const std::uint64_t id = std::exchange(pooled.hello_ahead, 0); id != 0) {
-    auto payload = receive_reply(pooled, id, FrameKind::kHelloReply);
+  // Both first: receiving a reply settles what is still ahead.
+  const std::uint64_t hello_id = std::exchange(pooled.hello_ahead, 0),
+                      open_id = std::exchange(pooled.open_ahead, 0);
+  if (hello_id != 0) {
+    auto payload = receive_reply(pooled, hello_id, FrameKind::kHelloReply);
     pooled.reported_error = false;
     if (!payload) return tl::make_unexpected(std::move(payload).error());
     OB_TRY(HelloReply reply, decode_hello_reply(bytes_of(*payload)));
@@ -114,8 +117,8 @@ Result<void> Client::settle(Pooled& pooled) {
       return error(ErrorKind::kDisconnected, "the server offers other features than before");
     }
   }
-  if (const std::uint64_t id = std::exchange(pooled.open_ahead, 0); id != 0) {
-    auto payload = receive_reply(pooled, id, FrameKind::kSessionOpened);
+  if (open_id != 0) {
+    auto payload = receive_reply(pooled, open_id, FrameKind::kSessionOpened);
     pooled.reported_error = false;
     if (!payload) return tl::make_unexpected(std::move(payload).error());
   }

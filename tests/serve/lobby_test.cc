@@ -11,8 +11,11 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <fstream>
+#include <thread>
 
+#include "serve/files.h"
 #include "serve/tokens.h"
 #include "tests/serve/support.h"
 #include "wire/access.h"
@@ -50,7 +53,6 @@ class LobbyTest : public testing::Test {
     EXPECT_FALSE(hello);
     return hello ? Error{} : hello.error();
   }
-  static std::int64_t now_s() { return serve::now_s(); }
 
   TemporaryFolder folder;
   Security security;

@@ -28,7 +28,7 @@ async function main() {
   const session = await ort.InferenceSession.create(model);
   const feeds = {};
   for (const name of session.inputNames)
-    feeds[name] = new ort.Tensor('float32', Float32Array.from({length: 8}, (_, k) => k), [2, 4]);
+    feeds[name] = new ort.Tensor('float32', Float32Array.from({length: 6}, (_, k) => k), [2, 3]);
   for (let i = 0; i < 20; ++i) {
     const outputs = await session.run(feeds);
     console.log(Object.keys(outputs).sort().map((n) => Array.from(outputs[n].data).join()).join(), await connection());
