@@ -100,8 +100,7 @@ Result<void> prepare(const RunArguments& arguments) {
   OB_TRY(const std::string trace, fresh_report(arguments.trace, kTraceHead));
   set_environment("OUTBOARD_SERVERS", servers);
   if (arguments.insecure) {
-    std::fprintf(stderr,
-                 "outboard: warning: --insecure: what passes can be read and changed on the way\n");
+    warn_of_insecurity();
     set_environment("OUTBOARD_INSECURE", "1");
   }
   set_environment("OUTBOARD_MODE", arguments.mode);

@@ -5,6 +5,7 @@
 
 #include <toml++/toml.h>
 #include <algorithm>
+#include <cstdio>
 #include <cstdlib>
 #include <optional>
 #include <sstream>
@@ -65,11 +66,6 @@ Result<void> refuse_tokens(const std::string& text) {
 
 }  // namespace
 
-bool insecure_by_environment() {
-  const char* value = std::getenv("OUTBOARD_INSECURE");
-  return value != nullptr && std::string_view(value) == "1";
-}
-
 Result<std::vector<KnownServer>> known_servers() {
   OB_TRY(const std::string folder, config_folder());
   const std::string path = folder + "/servers.toml";
@@ -121,13 +117,19 @@ Result<void> forget_server(const std::string& name) {
   return write_servers(folder, servers);
 }
 
+void warn_of_insecurity() {
+  std::fprintf(stderr,
+               "outboard: warning: --insecure: what passes can be read and changed on the way\n");
+}
+
 Result<wire::Access> resolve_server(const std::string& text, bool insecure) {
   OB_CHECK_OK(refuse_tokens(text));
   OB_TRY(const auto servers, known_servers());
   if (const auto known = find_server(servers, text))
     return wire::read_access_file(known->access_path);
   OB_TRY(wire::Access access, wire::parse_endpoint(text));
-  access.insecure = insecure || insecure_by_environment();
+  if (insecure) warn_of_insecurity();
+  access.insecure = insecure;
   return access;
 }
 

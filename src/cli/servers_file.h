@@ -25,9 +25,8 @@ Result<void> forget_server(const std::string& name);  // kNotFound when it is no
 // What `--server` and ADDR take: the name of a known server, its address, or another address. A
 // line with a token is refused: it would be in the list of processes.
 Result<wire::Access> resolve_server(const std::string& text, bool insecure);
+void warn_of_insecurity();  // on standard error, wherever --insecure is given
 // The same as an item of OUTBOARD_SERVERS: programs inherit a file's name, not what is in it.
 Result<std::string> server_item(const std::string& text);
-// Whether OUTBOARD_INSECURE is 1.
-bool insecure_by_environment();
 
 }  // namespace outboard::cli

@@ -43,10 +43,12 @@ Result<Access> parse_access_file(std::string_view text, std::string_view path);
 Result<Access> read_access_file(const std::string& path);
 std::string access_file_text(const Access& access);
 
-// OUTBOARD_SERVERS: separated by commas, an address (of this machine, or with `insecure` of any) or
-// access:PATH.
+// OUTBOARD_SERVERS: separated by commas, an address or access:PATH.
 inline constexpr std::string_view kAccessFilePrefix = "access:";
-Result<std::vector<Access>> parse_servers(std::string_view list, bool insecure);
+Result<std::vector<Access>> parse_servers(std::string_view list);
+
+// Whether OUTBOARD_INSECURE is 1: every access is insecure.
+bool insecure_by_environment();
 
 // Makes connections to one server. Thread-safe; a process that forked must make another one.
 class Connector {

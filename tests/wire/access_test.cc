@@ -56,14 +56,13 @@ TEST(Access, ServersOfTheEnvironment) {
   const std::string path =
       (std::filesystem::temp_directory_path() / fmt::format("outboard-access-{}", ::getpid()));
   std::ofstream(path) << "address h:1\nid " << kId << "\ntoken t\n";
-  const auto servers = parse_servers("127.0.0.1:1,,access:" + path, false);
+  const auto servers = parse_servers("127.0.0.1:1,,access:" + path);
   std::filesystem::remove(path);
   ASSERT_TRUE(servers) << servers.error().message;
   ASSERT_EQ(servers->size(), 2u);
   EXPECT_FALSE(servers->at(0).is_secured());
   EXPECT_EQ(servers->at(1).token, "t");
-  EXPECT_FALSE(parse_servers("access:" + path, false)) << "it is gone";
-  EXPECT_TRUE(parse_servers("h:1", true)->at(0).insecure);
+  EXPECT_FALSE(parse_servers("access:" + path)) << "it is gone";
 }
 
 RC_GTEST_PROP(Access, AnyTextIsAnAnswer, ()) {

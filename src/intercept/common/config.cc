@@ -23,7 +23,7 @@ Result<Config> read_config(const std::function<const char*(const char*)>& lookup
     const char* value = lookup(name);
     return std::string(value == nullptr ? "" : value);
   };
-  auto servers = wire::parse_servers(text("OUTBOARD_SERVERS"), text("OUTBOARD_INSECURE") == "1");
+  auto servers = wire::parse_servers(text("OUTBOARD_SERVERS"));
   if (!servers)
     return tl::make_unexpected(std::move(servers).error().while_doing("reading OUTBOARD_SERVERS"));
   config.servers = std::move(*servers);
