@@ -9,6 +9,7 @@
 #include <cstdio>
 
 #include "cli/interrupt.h"
+#include "cli/servers_file.h"
 #include "cli/top_screen.h"
 #include "cli/verbs.h"
 #include "wire/client.h"
@@ -71,10 +72,10 @@ class Screen {
 };
 
 Result<void> watch(const TopArguments& arguments) {
-  OB_TRY(const wire::Endpoint endpoint, wire::parse_endpoint(arguments.address));
+  OB_TRY(const wire::Access access, resolve_server(arguments.address, /*insecure=*/false));
   wire::ClientOptions options;
   options.software = "outboard " OUTBOARD_VERSION " top";
-  wire::Client client(endpoint, std::move(options));
+  wire::Client client(access, std::move(options));
   OB_TRY(std::string now,
          client.status());  // before the screen changes: a wrong address is said plainly
   const Interrupt interrupt;
@@ -108,7 +109,8 @@ void add_top(CLI::App& app, int& exit_code) {
   auto arguments = std::make_shared<TopArguments>();
   CLI::App* verb = app.add_subcommand(
       "top", "Watch a server: Runs, queue, times and models, refreshed until q is pressed");
-  verb->add_option("ADDR", arguments->address, "The server: HOST:PORT or unix:PATH")->required();
+  verb->add_option("ADDR", arguments->address, "The server: a known name, HOST:PORT or unix:PATH")
+      ->required();
   verb->add_option("--interval", arguments->interval_s, "Seconds between two looks")
       ->check(CLI::Range(0.1, 3600.0))
       ->capture_default_str();
