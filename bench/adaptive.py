@@ -84,7 +84,7 @@ def run(quick):
                       baseline_value=got[got["best"]], spread=got["spread"])
         for step in [s for s in (rate_step, load_step) if only in "" or only in s.__name__]:
             step(bench, stage)
-    draw(kept, common.ROOT / "docs/images/adaptive.png")
+    draw(kept, common.ROOT / "docs/img/adaptive.png")
     return bench.finish()
 
 

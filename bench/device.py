@@ -37,7 +37,7 @@ def run(quick):
                 rows.append((f"{model}\n{rate}", row))
                 print(f"   {model}/{rate}: {row['speed_up']:.2f}x of {row['ideal']:.2f}x", flush=True)
             server.kill()
-    draw(rows, common.ROOT / "docs/images/device.png")
+    draw(rows, common.ROOT / "docs/img/device.png")
     return bench.finish()
 
 
