@@ -110,13 +110,13 @@ def keep(kept):
 def measure(stage, model, share, rate, delay_ms, quick):
     stage.link.set_rate(RATES[rate])
     stage.link.set_delay(delay_ms)
-    block_s, rounds = (1.0, 2) if quick else (1.4, 3)
+    block_s, rounds = (0.6, 2) if quick else (1.0, 3)
     local = stage.local_ms(model, share)
     trace = stage.work / "trace.json"
     with stage.device(model, "remote", share) as far, stage.device(model, None, share) as near, \
             stage.device(model, "auto", share, trace) as auto:
         remote = median(far.runs(3, 1.5)[-2:])
-        warm_up = auto.runs(20, 6)
+        warm_up = auto.runs(20, 4)
         while len(warm_up) < 6:  # where a Run takes seconds
             warm_up += auto.runs(1, 0)
         best, program = ("local", near) if local <= remote else ("remote", far)

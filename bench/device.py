@@ -28,7 +28,7 @@ def run(quick):
         local = {model: local_ms(bed, model, quick) for model in MODELS}
         for rate, rate_bps in RATES.items():
             link = bed.link(rate_bps=rate_bps)
-            goodput = statistics.median(devices.goodput_bytes_per_s(bed, link, rate_bps / 20) for _ in range(5))
+            goodput = statistics.median(devices.goodput_bytes_per_s(bed, link, round(rate_bps / 20)) for _ in range(5))
             bench.row(f"goodput/{rate}", goodput * 8 / 1e6, "Mbps", "higher")
             server = devices.serve(link, pathlib.Path(work, "server"))
             for model in MODELS:
