@@ -1,109 +1,348 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a Run through Outboard takes beyond the same Run in the process, over unix and TCP loopback.
+"""What a Run through Outboard takes beyond the same Run in the process, and what it takes through gRPC.
 
-bench_offload (offload.cc) makes both kinds of Runs side by side in one process, in blocks that alternate. Added p50 is
-the median over the pairs of blocks of the difference of their medians; added p99 the difference of the percentiles over
-all Runs. `nothing/...` is the same without Outboard: what the method itself adds. A Run has one thread on either side, so
-that the engines do the same work in the same way, and what is left is Outboard's.
+Every kind of Run has a process of its own that sleeps until it is told to make Runs for a moment (bench/worker.h): the
+program in-process; the same program under `outboard run` over shared memory, a unix socket, TCP loopback and a link of
+1 Gbit/s; and gRPC clients of a service written by hand and of the Open Inference Protocol (bench/grpc) over the same.
+In each round every kind makes one block of Runs, in an order drawn anew, so whatever else the machine does hits all.
+Rows are medians over the rounds; a comparison is made within each round, and its interval is a bootstrap's over rounds.
+Both sides compute with one thread each, so that the engines do the same work and what differs is the way there.
 """
+import contextlib
 import json
+import os
 import pathlib
+import random
+import shutil
 import statistics
 import subprocess
 import tempfile
+import time
 
 import common
 
-MODELS = ("tiny", "mobilenet-v2", "resnet-50", "vgg-16", "bytes-16mb")
-CALLERS = (1, 4)
-THREADS = 1
-GOALS_US = {"tiny/tcp/1/added_p50": 60}
+# Model, callers, seconds, milliseconds of a block (a block is at least one Run of each caller).
+PLAN = (
+    ("tiny", 1, 40, 25), ("tiny", 4, 25, 40), ("tiny", 16, 25, 60),
+    ("mobilenet-v2", 1, 35, 60), ("mobilenet-v2", 4, 35, 80), ("mobilenet-v2", 16, 40, 100),
+    ("resnet-50", 1, 70, 100), ("resnet-50", 4, 90, 200),
+    ("vgg-16", 1, 75, 100), ("bert-base", 1, 75, 100),
+    ("bytes-16mb", 1, 50, 100), ("bytes-16mb", 4, 50, 150),
+)
+LEAST_ROUNDS = 3
+MOST_RUNS = 4000  # of one caller in one block
+BYTES = 4 * 4194304
+ADDED_GOALS_US = {("tiny", "tcp", 1): 30, ("tiny", "shm", 1): 15}
+# A way there: the kinds that take it.
+WAYS = {"shm": ("outboard-shm",), "unix": ("outboard-unix", "grpc-unix", "oip-unix"),
+        "tcp": ("outboard-tcp", "grpc-tcp", "oip-tcp"), "1gbps": ("outboard-1gbps", "grpc-1gbps", "oip-1gbps")}
 
 
 def run(quick):
     bench = common.Bench("offload", quick=quick)
-    program = common.program("bench/bench_offload")
-    library = common.ort_library()
-    models = {name: common.model(name) for name in MODELS}
-    seconds = 1 if quick else 8
-    with tempfile.TemporaryDirectory() as work:
-        nothing = measure([program, library, models["tiny"], 1, seconds, THREADS])
-        add_rows(bench, "nothing/1", nothing)
-        breakdown = {}
-        for transport in ("unix", "tcp"):
-            listen = f"unix:{work}/socket" if transport == "unix" else "127.0.0.1:0"
-            with common.Server(work, "--threads", THREADS, listen=listen) as server:
-                for name in MODELS:
-                    for callers in CALLERS:
-                        row = f"{name}/{transport}/{callers}"
-                        report = pathlib.Path(work, f"{name}-{transport}-{callers}.json")
-                        figures = measure([common.program(), "run", "--server", server.address, "--mode", "remote",
-                                           "--json", report, "--", program, library, models[name], callers, seconds,
-                                           THREADS])
-                        breakdown[row] = all_on_the_server(report, row)
-                        add_rows(bench, row, figures)
-                        print(f"   {row}: {bench.rows[-2]['value']:.1f} us", flush=True)
-    draw(breakdown, bench.results / "offload.png")
+    models = {name: common.model(name) for name in dict.fromkeys(m for m, *_ in PLAN)}
+    has_grpc = build_peers()
+    with contextlib.ExitStack() as stack:
+        place = Place(stack, models, has_grpc)
+        own_kind = place.choose_own_kind(quick) if has_grpc else None
+        for number, (model, callers, seconds, block_ms) in enumerate(PLAN):
+            print(f"   [{number + 1}/{len(PLAN)}] {model}, {callers} callers", flush=True)
+            with place.workers(model, own_kind) as workers:
+                measured = Measured(workers, callers, 1 if quick else seconds, block_ms)
+                add_rows(bench, model, callers, measured)
+                if callers == 1:
+                    add_costs(bench, model, workers, measured)
     return bench.finish()
 
 
-def measure(command):
-    got = subprocess.run([str(c) for c in command], capture_output=True, text=True, timeout=600, check=False)
+def build_peers():
+    """Whether the gRPC peers are there; they are built now if gRPC is."""
+    got = subprocess.run(["cmake", "--build", str(common.BUILD), "--target", "bench_grpc"], capture_output=True,
+                         text=True, check=False)
     if got.returncode != 0:
-        raise common.Missing(f"the measuring program failed: {got.stderr.strip()[-500:]}")
-    return json.loads(got.stdout)
+        print("   !! no gRPC peers: run scripts/install-deps.sh, then cmake --preset release "
+              f"({(got.stderr or got.stdout).strip().splitlines()[-1:]})", flush=True)
+    return got.returncode == 0
 
 
-def all_on_the_server(report, row):
-    """The session's entry in the report of `outboard run`; a Run that was not remote would falsify the figure."""
-    sessions = [s for p in json.loads(report.read_text())["processes"] for s in p["sessions"]]
-    runs = [s["runs"] for s in sessions]
-    if len(sessions) != 1 or runs[0]["server"] == 0 or runs[0]["local"] > 0 or runs[0]["failed"] > 0:
-        raise common.Missing(f"not every Run of {row} was on the server: {runs}")
-    return sessions[0]["server_run_mean_us"]
+class Link:
+    """A network namespace at the end of a link of 1 Gbit/s; `why_not` where there is none."""
+
+    def __init__(self, stack):
+        self.name, self.why_not = f"outboard-bench-{os.getpid()}", None
+        here, there = f"ob{os.getpid()}a", f"ob{os.getpid()}b"
+        net = 64 + os.getpid() % 64
+        self.host = f"100.{net}.{os.getpid() // 64 % 256}.1"
+        client = self.host[:-1] + "2"
+        shape = "root tbf rate 1gbit burst 256kb latency 20ms"
+        commands = (f"ip netns add {self.name}", f"ip link add {here} type veth peer name {there}",
+                    f"ip link set {there} netns {self.name}", f"ip addr add {self.host}/30 dev {here}",
+                    f"ip link set {here} up", f"ip -n {self.name} addr add {client}/30 dev {there}",
+                    f"ip -n {self.name} link set {there} up", f"ip -n {self.name} link set lo up",
+                    f"tc qdisc add dev {here} {shape}", f"tc -n {self.name} qdisc add dev {there} {shape}")
+        stack.callback(lambda: subprocess.run(["ip", "netns", "del", self.name], capture_output=True, check=False))
+        for command in commands:
+            if shutil.which("ip") is None or os.geteuid() != 0:
+                self.why_not = "it needs root and iproute2"
+                break
+            got = subprocess.run(command.split(), capture_output=True, text=True, check=False)
+            if got.returncode != 0:
+                self.why_not = f"`{command}` failed: {got.stderr.strip()}"
+                break
+        if self.why_not:
+            print(f"   !! SKIPPED: rows over 1 Gbit/s: {self.why_not}", flush=True)
+
+    def command(self):
+        return ["ip", "netns", "exec", self.name]
 
 
-def add_rows(bench, row, figures):
-    if figures["largest_difference"] != 0:
-        raise common.Missing(f"the outputs of {row} differ by {figures['largest_difference']}")
-    p50, p99, base50, base99 = added(figures["pairs"])
-    bench.samples(f"{row}/added_p50", p50, "us", "lower", goal=GOALS_US.get(f"{row}/added_p50"),
-                  baseline="in-process p50", baseline_value=base50)
-    bench.row(f"{row}/added_p99", p99, "us", "lower", baseline="in-process p99", baseline_value=base99)
+class Place:
+    """Servers, links, and how a worker of each kind is started."""
+
+    def __init__(self, stack, models, has_grpc):
+        self.work = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        self.models, self.has_grpc = models, has_grpc
+        self.library, self.link = common.ort_library(), Link(stack)
+        listen = ["--listen", f"unix:{self.work}/outboard"]
+        if not self.link.why_not:
+            listen += ["--listen", f"{self.link.host}:0", "--insecure"]
+        server = stack.enter_context(common.Server(self.work, "--threads", 1, *listen, listen="127.0.0.1:0"))
+        lines = (self.work / "ready").read_text().split()
+        self.outboard = {"tcp": server.address, "unix": f"unix:{self.work}/outboard"}
+        if not self.link.why_not:
+            self.outboard["1gbps"] = next(a for a in lines if a.startswith(self.link.host))
+        self._stack = stack
+        self._grpc = None
+
+    def start_grpc(self, interface):
+        if self._grpc is not None:
+            self._grpc.terminate()
+            self._grpc.wait()
+        addresses = ["127.0.0.1:0", f"unix:{self.work}/grpc"]
+        if not self.link.why_not:
+            addresses.append(f"{self.link.host}:47631")  # in a network of our own
+        self._grpc = subprocess.Popen(
+            [common.program("bench/bench_grpc_server"), self.library, "1", interface, ",".join(addresses),
+             *[f"{n}={p}" for n, p in self.models.items()]], stdout=subprocess.PIPE, text=True)
+        ready = self._grpc.stdout.readline().split()
+        if len(ready) != 2:
+            raise common.Missing("bench_grpc_server did not start")
+        self._stack.callback(self._grpc.kill)
+        self.grpc = {"tcp": f"127.0.0.1:{ready[1]}", "unix": f"unix:{self.work}/grpc",
+                     "1gbps": f"{self.link.host}:47631"}
+
+    def choose_own_kind(self, quick):
+        """The quickest of gRPC's interfaces on the tiny model: what its documentation leaves to a measurement."""
+        best = None
+        for interface, kind in (("callback", "own"), ("sync", "own-stream"), ("sync", "own")):
+            self.start_grpc(interface)
+            with self.worker([common.program("bench/bench_grpc_client"), self.grpc["tcp"], "tiny", kind]) as worker:
+                worker.block(1, 50, MOST_RUNS)
+                p50 = statistics.median(worker.block(1, 100 if quick else 500, 20000)["times_us"])
+            print(f"   gRPC {kind} with the {interface} server: p50 {p50:.1f} us", flush=True)
+            if best is None or p50 < best[0]:
+                best = (p50, interface, kind)
+        if best[1] != "sync":  # the one that runs now
+            self.start_grpc(best[1])
+        return best[2]
+
+    @contextlib.contextmanager
+    def worker(self, command, environment=None):
+        worker = Worker(command, environment)
+        try:
+            yield worker
+        finally:
+            worker.stop()
+
+    @contextlib.contextmanager
+    def workers(self, model, own_kind):
+        """Kind -> worker, all of which have computed the same."""
+        plain = [common.program("bench/bench_offload"), self.library, self.models[model], "1"]
+        commands = {"in-process": (plain, None)}
+
+        def outboard(way, address, prefix=(), **environment):
+            commands[f"outboard-{way}"] = ([*prefix, common.program(), "run", "--server", address, "--mode", "remote",
+                                            "--json", self.work / f"{model}-{way}.json", "--", *plain], environment)
+        outboard("shm", self.outboard["unix"])
+        outboard("unix", self.outboard["unix"], OUTBOARD_SHARED_MEMORY="off")
+        outboard("tcp", self.outboard["tcp"])
+        if not self.link.why_not:
+            outboard("1gbps", self.outboard["1gbps"], self.link.command())
+        for way in ("unix", "tcp", "1gbps"):
+            if not self.has_grpc or (way == "1gbps" and self.link.why_not):
+                continue
+            prefix = self.link.command() if way == "1gbps" else []
+            client = [*prefix, common.program("bench/bench_grpc_client"), self.grpc[way], model]
+            commands[f"grpc-{way}"] = ([*client, own_kind], None)
+            commands[f"oip-{way}"] = ([*client, "oip"], None)
+        if model == "bytes-16mb":
+            for way in ("unix", "tcp"):
+                commands[f"bare-{way}"] = ([common.program("bench/bench_bare"), way, BYTES], None)
+        with contextlib.ExitStack() as stack:
+            started = {kind: stack.enter_context(self.worker(*c)) for kind, c in commands.items()}
+            hashes = {kind: w.ask("hash")["hash"] for kind, w in started.items() if not kind.startswith("bare")}
+            if len(set(hashes.values())) != 1:
+                raise common.Missing(f"the outputs of {model} are not the same everywhere: {hashes}")
+            yield started
+        for way in ("shm", "unix", "tcp", "1gbps"):
+            report = self.work / f"{model}-{way}.json"
+            if report.exists():
+                all_on_the_server(report, way)
+                report.unlink()
 
 
-def added(pairs):
-    """Differences of the blocks' medians, difference of the p99 of all Runs, and both percentiles in-process."""
-    medians = [statistics.median(p["outboard_us"]) - statistics.median(p["in_process_us"]) for p in pairs]
-    inside = sorted(t for p in pairs for t in p["in_process_us"])
-    outside = sorted(t for p in pairs for t in p["outboard_us"])
-    return medians, percentile(outside, 0.99) - percentile(inside, 0.99), percentile(inside, 0.5), percentile(inside, 0.99)
+class Worker:
+    def __init__(self, command, environment):
+        self.process = subprocess.Popen([str(c) for c in command], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                        text=True, env={**os.environ, **(environment or {})})
+        self.start = self._answer()
+
+    def _answer(self):
+        line = self.process.stdout.readline()
+        if not line:
+            raise common.Missing(f"a measuring program ended: {self.process.args}")
+        return json.loads(line)
+
+    def ask(self, request):
+        self.process.stdin.write(request + "\n")
+        self.process.stdin.flush()
+        return self._answer()
+
+    def block(self, callers, ms, most):
+        return self.ask(f"block {callers} {ms} {most}")
+
+    def stop(self):
+        try:
+            self.process.stdin.write("quit\n")
+            self.process.stdin.close()
+            self.process.wait(20)
+        except (OSError, subprocess.TimeoutExpired):
+            self.process.kill()
+            self.process.wait()
 
 
-def percentile(ordered, share):
-    """The smallest value that at least this share does not exceed."""
-    return ordered[max(0, -int(-share * len(ordered) // 1) - 1)]
+def all_on_the_server(report, way):
+    """A Run that was not remote, or not by this way, would falsify the figures."""
+    transport = {"shm": "shared memory", "unix": "unix"}.get(way, "tcp")
+    for process in json.loads(report.read_text())["processes"]:
+        for session in process["sessions"]:
+            runs = session["runs"]
+            if runs["server"] == 0 or runs["local"] > 0 or runs["failed"] > 0:
+                raise common.Missing(f"not every Run over {way} was on the server: {runs}")
+        if process["servers"][0]["transport"] != transport:
+            raise common.Missing(f"Runs over {way} went by {process['servers'][0]['transport']}")
 
 
-def draw(breakdown, path):
-    """Where the mean Run went, one bar a model over TCP with one caller, as shares of the whole."""
-    pyplot = common.figure()
-    if pyplot is None:
+class Measured:
+    """Rounds of one block of each kind."""
+
+    def __init__(self, workers, callers, seconds, block_ms):
+        self.callers, self.rounds = callers, []
+        order, draw = list(workers), random.Random(1)
+        for worker in workers.values():
+            worker.block(callers, 1, 3)  # connections, buffers
+        begin = time.monotonic()
+        while len(self.rounds) < LEAST_ROUNDS or time.monotonic() - begin < seconds:
+            draw.shuffle(order)
+            got = {kind: workers[kind].block(callers, block_ms, MOST_RUNS) for kind in order}
+            self.rounds.append({kind: self._figures(block) for kind, block in got.items()})
+        self.kinds = list(workers)
+
+    @staticmethod
+    def _figures(block):
+        times = block["times_us"]
+        return {"p50": statistics.median(times), "times": times, "runs_per_s": len(times) / block["wall_us"] * 1e6,
+                "cpu_us": block["cpu_us"] / len(times), "memory_kb": block["memory_kb"]}
+
+    def series(self, kind, figure):
+        return [r[kind][figure] for r in self.rounds]
+
+    def p99(self, kind):
+        """Of all Runs; None where they are too few to have one."""
+        times = sorted(t for r in self.rounds for t in r[kind]["times"])
+        return times[int(0.99 * len(times))] if len(times) >= 100 else None
+
+    def added(self, kind):
+        return [r[kind]["p50"] - r["in-process"]["p50"] for r in self.rounds]
+
+    def ratio(self, kind, other, figure):
+        return [r[kind][figure] / r[other][figure] for r in self.rounds]
+
+
+def interval(values):
+    """The 95 % interval of the median: a bootstrap over rounds."""
+    draw = random.Random(1)
+    medians = sorted(statistics.median(draw.choices(values, k=len(values))) for _ in range(1000))
+    return medians[25], medians[974]
+
+
+def add_rows(bench, model, callers, measured):
+    row = f"{model}/{callers}"
+    bench.samples(f"{row}/in-process/p50", measured.series("in-process", "p50"), "us", "lower")
+    bench.samples(f"{row}/in-process/runs_per_s", measured.series("in-process", "runs_per_s"), "1/s", "higher")
+    own_p99 = measured.p99("in-process")
+    for way, kinds in WAYS.items():
+        for kind in (k for k in kinds if k in measured.kinds):
+            name = f"{row}/{way}/{kind.rsplit('-', 1)[0]}"
+            ours = kind.startswith("outboard")
+            bench.samples(f"{name}/added_p50", measured.added(kind), "us", "lower",
+                          goal=ADDED_GOALS_US.get((model, way, callers)) if ours else None)
+            p99 = measured.p99(kind)
+            if p99 is not None and own_p99 is not None:
+                bench.row(f"{name}/added_p99", p99 - own_p99, "us", "lower")
+            more = {"goal": 0.97} if (model, way) == ("resnet-50", "shm") else {}
+            bench.samples(f"{name}/runs_per_s", measured.series(kind, "runs_per_s"), "1/s", "higher")
+            bench.samples(f"{name}/runs_per_s_of_in_process", measured.ratio(kind, "in-process", "runs_per_s"), "", "higher",
+                          **more)
+            bench.samples(f"{name}/client_cpu_per_run", measured.series(kind, "cpu_us"), "us", "lower")
+        compare(bench, row, way, measured)
+    if model == "bytes-16mb" and callers == 1:
+        for way in ("unix", "tcp"):
+            bench.samples(f"{row}/{way}/bare/p50", measured.series(f"bare-{way}", "p50"), "us", "lower")
+            shares = [r[f"bare-{way}"]["p50"] / max(r[f"outboard-{way}"]["p50"] - r["in-process"]["p50"], 1)
+                      for r in measured.rounds]
+            bench.samples(f"{row}/{way}/outboard/of_bare_sockets", shares, "", "higher", goal=0.95)
+    say(measured)
+
+
+def compare(bench, row, way, measured):
+    """Outboard against each peer by the same way (shared memory: against gRPC's unix socket), round by round."""
+    ours, peers_way = f"outboard-{way}", "unix" if way == "shm" else way
+    for peer in ("grpc", "oip"):
+        theirs = f"{peer}-{peers_way}"
+        if ours not in measured.kinds or theirs not in measured.kinds:
+            continue
+        name = f"{row}/{way}/outboard_vs_{peer}"
+        added = [t - o for o, t in zip(measured.added(ours), measured.added(theirs))]
+        low, _ = interval(added)
+        bench.samples(f"{name}/added_time_saved", added, "us", "higher", goal=0)
+        for figure, better, bound in (("p50", "lower", 1), ("runs_per_s", "higher", 0), ("cpu_us", "lower", 1)):
+            ratios = measured.ratio(ours, theirs, figure)
+            ends = interval(ratios)
+            # Never behind: the whole interval on the wrong side of 1 is a miss, and `value` shows the near end.
+            label = {"p50": "total_time", "runs_per_s": "runs_per_s", "cpu_us": "client_cpu"}[figure]
+            bench.row(f"{name}/{label}_ratio_bound", ends[1 - bound] if better == "lower" else ends[1], "", better, goal=1,
+                      baseline="median", baseline_value=statistics.median(ratios), spread=(ends[1] - ends[0]) / 2)
+
+
+def say(measured):
+    """Progress: the median added time of each kind."""
+    parts = [f"{kind} {statistics.median(measured.added(kind)):.0f}" for kind in measured.kinds if kind != "in-process"]
+    print(f"      in-process {statistics.median(measured.series('in-process', 'p50')):.0f} us, {len(measured.rounds)} rounds;"
+          f" added us: {', '.join(parts)}", flush=True)
+
+
+def add_costs(bench, model, workers, measured):
+    """Start-up and memory, of the tiny model and one of a real size: beyond the program's own where it is Outboard."""
+    if model not in ("tiny", "resnet-50"):
         return
-    parts = ("send", "network", "queue", "compute", "receive")
-    figure, axes = pyplot.subplots(figsize=(8, 3))
-    for y, name in enumerate(reversed(MODELS)):
-        times = breakdown[f"{name}/tcp/1"]
-        whole = sum(times[p] for p in parts) or 1
-        left = 0
-        for color, part in zip(("#4c72b0", "#dd8452", "#8c8c8c", "#55a868", "#c44e52"), parts):
-            width = 100 * times[part] / whole
-            axes.barh(y, width, left=left, color=color, label=part if y == 0 else None)
-            left += width
-        axes.text(101, y, f"{whole / 1e3:.3g} ms", va="center")
-    axes.set_yticks(range(len(MODELS)), reversed(MODELS))
-    axes.set_xlim(0, 115)
-    axes.set_xlabel("share of a mean Run, TCP loopback, one caller (%)")
-    axes.legend(ncols=len(parts), loc="upper center", bbox_to_anchor=(0.5, 1.2), frameon=False)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, bbox_inches="tight", dpi=120)
+    for kind, worker in workers.items():
+        bench.row(f"{model}/{kind}/session_creation", worker.start["create_ms"], "ms", "lower")
+        busy = statistics.median(measured.series(kind, "memory_kb")) / 1e3
+        bench.row(f"{model}/{kind}/memory_idle", worker.start["memory_kb"] / 1e3, "MB", "lower")
+        bench.row(f"{model}/{kind}/memory_busy", busy, "MB", "lower")
+    own = workers["in-process"].start["memory_kb"]
+    if model == "tiny":
+        for way in ("shm", "tcp"):
+            bench.row(f"{model}/{way}/outboard/idle_beyond_program", (workers[f"outboard-{way}"].start["memory_kb"] - own) / 1e3,
+                      "MB", "lower", goal=8)

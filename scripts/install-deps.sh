@@ -20,6 +20,7 @@ packages=(
   librsvg2-bin  # rsvg-convert: plots as PNG
   # tests and benchmarks
   prometheus systemd
+  libgrpc++-dev protobuf-compiler-grpc  # the peers of bench/run offload
   libgtest-dev libgmock-dev librapidcheck-dev libbenchmark-dev coinor-libcbc-dev coinor-cbc
   qemu-user-static libgtest-dev libgmock-dev librapidcheck-dev libbenchmark-dev coinor-libcbc-dev coinor-cbc
 )

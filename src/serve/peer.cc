@@ -126,6 +126,7 @@ Result<void> Peer::shake_hands(const Error* refuse, const Greeted* greeted) {
   agree_on_shared_memory(hello, answer);
   OB_CHECK_OK(reply_to_hello({.kind = FrameKind::kHello, .request_id = request_id_}, answer));
   connection_.stream().set_stall_timeout(limits::kClientStallTimeout);
+  connection_.look_before_sleeping(shared_.looking_slots);
   return {};
 }
 

@@ -53,6 +53,7 @@ struct Shared {
   Tenants tenants;
   BufferPool buffers;
   wire::SharedBudget shared_budget;
+  wire::LookingSlots looking_slots;
   Statistics statistics;  // of all tenants together
   std::atomic<bool> draining{false};
   std::mutex drain_mutex;

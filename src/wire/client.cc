@@ -49,6 +49,7 @@ Result<std::unique_ptr<Client::Pooled>> Client::connect_once(bool offer_shared_m
          options_.connect ? options_.connect() : connector_.connect(options_.connect_timeout));
   auto pooled = std::make_unique<Pooled>(std::move(stream));
   Connection& connection = pooled->connection;
+  connection.look_before_sleeping(looking_slots_);
   DescriptorPassing* const descriptors = connection.stream().descriptors();
   connection.stream().set_stall_timeout(options_.stall_timeout);
   Hello hello{options_.software, client_id_, options_.features};

@@ -207,6 +207,7 @@ class Client {
   Connector connector_;
   const ClientOptions options_;
   const std::string client_id_;
+  LookingSlots looking_slots_;
   SharedBudget shared_budget_;                     // before what borrows it
   std::atomic<bool> descriptors_get_lost_{false};  // a proxy between two unix sockets
   std::atomic<const char*> transport_{""};

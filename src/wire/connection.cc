@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "wire/connection.h"
 
+#include <sched.h>
+
 #include <algorithm>
 #include <array>
 #include <cstring>
@@ -90,6 +92,34 @@ bool Connection::try_send(FrameHeader header, std::string_view payload) {
   return true;
 }
 
+void Connection::look_before_sleeping(LookingSlots& slots) {
+  if (stream_->can_look()) looking_slots_ = &slots;
+}
+
+// A read at a frame's start, which may take any time: see patience.h.
+Result<std::size_t> Connection::wait_and_read(std::span<const iovec> space) {
+  if (looking_slots_ == nullptr) return stream_->read_some(space);
+  const Clock& clock = Clock::monotonic();
+  const Nanoseconds start = clock.now();
+  if (patience_.is_worth_looking() && looking_slots_->take()) {
+    Result<std::size_t> n = std::size_t{0};
+    do {
+      n = stream_->read_what_is_there(space);
+      if (n && *n == 0) ::sched_yield();
+    } while (n && *n == 0 && clock.now() - start < Patience::kLook);
+    looking_slots_->give_back();
+    if (!n || *n > 0) {
+      patience_.came_after(Nanoseconds::zero());
+      return n;
+    }
+    patience_.looked_in_vain();
+    return stream_->read_some(space);
+  }
+  auto n = stream_->read_some(space);
+  patience_.came_after(clock.now() - start);
+  return n;
+}
+
 // Makes at least this many bytes lie in the buffer.
 Result<void> Connection::fill(std::size_t at_least) {
   OB_CHECK(at_least <= buffer_.size());
@@ -101,7 +131,8 @@ Result<void> Connection::fill(std::size_t at_least) {
       begin_ = 0;
     }
     const iovec space{buffer_.data() + end_, buffer_.size() - end_};
-    OB_TRY(const std::size_t n, stream_->read_some(std::span(&space, 1)));
+    OB_TRY(const std::size_t n, begin_ == end_ ? wait_and_read(std::span(&space, 1))
+                                               : stream_->read_some(std::span(&space, 1)));
     end_ += n;
   }
   return {};

@@ -22,6 +22,7 @@
 
 #include "base/result.h"
 #include "wire/frame.h"
+#include "wire/patience.h"
 #include "wire/transport/stream.h"
 
 namespace outboard::wire {
@@ -29,6 +30,8 @@ namespace outboard::wire {
 class Connection {
  public:
   explicit Connection(std::unique_ptr<Stream> stream);
+  // From now on receive_header() looks before it sleeps where that pays. Borrows the slots.
+  void look_before_sleeping(LookingSlots& slots);
 
   // Sends header and parts in one go; header.length is set to the parts' sum. Borrows the parts.
   Result<void> send(FrameHeader header, std::span<const iovec> parts);
@@ -67,6 +70,7 @@ class Connection {
 
  private:
   Result<void> fill(std::size_t at_least);
+  Result<std::size_t> wait_and_read(std::span<const iovec> space);
 
   std::unique_ptr<Stream> stream_;
   std::mutex send_mutex_;
@@ -74,6 +78,8 @@ class Connection {
   std::vector<std::byte> buffer_;
   std::size_t begin_ = 0, end_ = 0;  // unread bytes of buffer_
   std::uint64_t payload_left_ = 0;
+  LookingSlots* looking_slots_ = nullptr;
+  Patience patience_;
   std::atomic<std::uint64_t> frames_sent_{0}, bytes_sent_{0};
   std::uint64_t frames_received_ = 0, bytes_received_ = 0;
 };

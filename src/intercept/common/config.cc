@@ -33,6 +33,12 @@ Result<Config> read_config(const std::function<const char*(const char*)>& lookup
   if (const std::string spool = text("OUTBOARD_SPOOL"); !spool.empty()) {
     OB_TRY(config.spool, parse_spool(spool));
   }
+  if (const std::string shared = text("OUTBOARD_SHARED_MEMORY"); !shared.empty()) {
+    if (shared != "on" && shared != "off") {
+      return error(ErrorKind::kInvalid, "OUTBOARD_SHARED_MEMORY ({}) must be on or off", shared);
+    }
+    config.shared_memory = shared == "on";
+  }
   config.summary = text("OUTBOARD_SUMMARY") == "1";
   config.json_path = text("OUTBOARD_JSON");
   config.trace_path = text("OUTBOARD_TRACE");

@@ -23,9 +23,10 @@ struct Config {
   std::vector<wire::Access> servers;  // in the order of preference
   Mode mode = Mode::kAuto;
   wire::Spool spool = wire::Spool::kDisk;
-  bool summary = false;    // a table on standard error at exit
-  std::string json_path;   // "": none; absolute
-  std::string trace_path;  // "": none; absolute
+  bool shared_memory = true;  // with a server on the same host
+  bool summary = false;       // a table on standard error at exit
+  std::string json_path;      // "": none; absolute
+  std::string trace_path;     // "": none; absolute
 };
 
 // `lookup` returns nullptr for a variable that is not set. kInvalid names the variable.

@@ -26,6 +26,7 @@ Config config_from_environment() {
 wire::ClientOptions interposer_options() {
   wire::ClientOptions options;
   options.software = "outboard interposer";
+  options.shared_memory = config_.shared_memory;
   return options;
 }
 

@@ -17,7 +17,7 @@ namespace outboard::intercept {
 struct ServerFigures {
   std::string address, state;
   std::uint64_t frames_sent = 0, frames_received = 0;
-  std::string transport;  // wire::Client::transport()
+  std::string transport{};  // wire::Client::transport()
 };
 
 std::string_view name_of(ServerLink::State state);

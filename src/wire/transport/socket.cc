@@ -35,8 +35,13 @@ class SocketStream : public Stream {
 
   Result<std::size_t> read_some(std::span<const iovec> buffers) override {
     msghdr message{};
-    return receive(buffers, message);
+    return receive(buffers, message, 0);
   }
+  Result<std::size_t> read_what_is_there(std::span<const iovec> buffers) override {
+    msghdr message{};
+    return receive(buffers, message, MSG_DONTWAIT);
+  }
+  bool can_look() const override { return true; }
 
   Result<void> write_all(std::span<iovec> buffers) override {
     msghdr message{};
@@ -68,15 +73,19 @@ class SocketStream : public Stream {
   int fd() const { return fd_; }
 
   // `message` may bring room for ancillary data.
-  Result<std::size_t> receive(std::span<const iovec> buffers, msghdr& message) {
+  Result<std::size_t> receive(std::span<const iovec> buffers, msghdr& message, int flags) {
     message.msg_iov = const_cast<iovec*>(buffers.data());  // recvmsg does not change it
     message.msg_iovlen = std::min<std::size_t>(buffers.size(), IOV_MAX);
     const auto control_bytes = message.msg_controllen;
     for (;;) {
       message.msg_controllen = control_bytes;
-      const ssize_t n = ::recvmsg(fd_, &message, MSG_CMSG_CLOEXEC);
+      const ssize_t n = ::recvmsg(fd_, &message, flags | MSG_CMSG_CLOEXEC);
       if (n > 0) return static_cast<std::size_t>(n);
       if (n == 0) return error(ErrorKind::kDisconnected, "peer closed the connection");
+      if (errno == EAGAIN && flags == MSG_DONTWAIT) {
+        message.msg_controllen = 0;
+        return std::size_t{0};
+      }
       if (errno != EINTR) return socket_error(errno, "receiving");
     }
   }
@@ -117,13 +126,10 @@ class UnixStream final : public SocketStream, public DescriptorPassing {
   using SocketStream::SocketStream;
 
   Result<std::size_t> read_some(std::span<const iovec> buffers) override {
-    alignas(cmsghdr) std::array<char, CMSG_SPACE(kMostAtOnce * sizeof(int))> control;
-    msghdr message{};
-    message.msg_control = control.data();
-    message.msg_controllen = control.size();
-    OB_TRY(const std::size_t n, receive(buffers, message));
-    if (message.msg_controllen > 0) OB_CHECK_OK(keep_descriptors(message));
-    return n;
+    return receive_both(buffers, 0);
+  }
+  Result<std::size_t> read_what_is_there(std::span<const iovec> buffers) override {
+    return receive_both(buffers, MSG_DONTWAIT);
   }
 
   Result<void> write_all_with(std::span<iovec> buffers, int descriptor) override {
@@ -157,6 +163,16 @@ class UnixStream final : public SocketStream, public DescriptorPassing {
 
  private:
   static constexpr std::size_t kMostAtOnce = 2, kMostWaiting = 4;
+
+  Result<std::size_t> receive_both(std::span<const iovec> buffers, int flags) {
+    alignas(cmsghdr) std::array<char, CMSG_SPACE(kMostAtOnce * sizeof(int))> control;
+    msghdr message{};
+    message.msg_control = control.data();
+    message.msg_controllen = control.size();
+    OB_TRY(const std::size_t n, receive(buffers, message, flags));
+    if (message.msg_controllen > 0) OB_CHECK_OK(keep_descriptors(message));
+    return n;
+  }
 
   Result<void> keep_descriptors(msghdr& message) {
     for (cmsghdr* head = CMSG_FIRSTHDR(&message); head != nullptr;

@@ -40,6 +40,11 @@ class Stream {
   // Fills the buffers in order with what is there, at least one byte; blocks until then. The end of
   // the stream is kDisconnected.
   virtual Result<std::size_t> read_some(std::span<const iovec> buffers) = 0;
+  // The same without blocking: 0 when nothing is there. Only where can_look().
+  virtual Result<std::size_t> read_what_is_there(std::span<const iovec> buffers) {
+    return std::size_t{0};
+  }
+  virtual bool can_look() const { return false; }
   // Writes all bytes of all buffers, in one system call where the peer keeps up. Changes `buffers`.
   virtual Result<void> write_all(std::span<iovec> buffers) = 0;
 
