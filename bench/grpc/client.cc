@@ -30,6 +30,7 @@ struct Model {
     grpc::ChannelArguments arguments;
     arguments.SetMaxReceiveMessageSize(-1);
     arguments.SetMaxSendMessageSize(-1);
+    arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
     channel = grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments);
     own_stub = own::Runner::NewStub(channel);
     oip_stub = inference::GRPCInferenceService::NewStub(channel);

@@ -7,7 +7,7 @@
 // As gRPC's performance documentation advises: one server and one channel reused, no limit on
 // message sizes, tensors as `bytes` that the engine reads where they were received; the synchronous
 // and the callback interface are both here, and the benchmark takes the quicker one. Prints "ready"
-// and the port of the first TCP address.
+// and a port for each address.
 #include <grpcpp/grpcpp.h>
 
 #include <csignal>
@@ -224,17 +224,20 @@ int main(int argc, char** argv) {
   builder.SetMaxSendMessageSize(-1);
   builder.RegisterService(callback ? static_cast<grpc::Service*>(&own_callback) : &own_sync);
   builder.RegisterService(callback ? static_cast<grpc::Service*>(&oip_callback) : &oip_sync);
-  int port = 0;
+  std::vector<int> ports(8, 0);  // the builder writes them when it starts
+  std::size_t count = 0;
   std::string addresses = argv[4];
-  for (std::size_t at = 0; at < addresses.size();) {
+  for (std::size_t at = 0; at < addresses.size() && count < ports.size();) {
     const std::size_t comma = std::min(addresses.find(',', at), addresses.size());
     const std::string address = addresses.substr(at, comma - at);
-    builder.AddListeningPort(address, grpc::InsecureServerCredentials(), at == 0 ? &port : nullptr);
+    builder.AddListeningPort(address, grpc::InsecureServerCredentials(), &ports[count++]);
     at = comma + 1;
   }
   const auto server = builder.BuildAndStart();
   if (!server) die("the addresses (" + addresses + ") cannot be listened on");
-  std::printf("ready %d\n", port);
+  std::printf("ready");
+  for (std::size_t i = 0; i < count; ++i) std::printf(" %d", ports[i]);
+  std::printf("\n");
   std::fflush(stdout);
   int signal = 0;
   sigwait(&signals, &signal);

@@ -23,10 +23,10 @@ Config config_from_environment() {
   return {};
 }
 
-wire::ClientOptions interposer_options() {
+wire::ClientOptions interposer_options(const Config& config) {
   wire::ClientOptions options;
   options.software = "outboard interposer";
-  options.shared_memory = config_.shared_memory;
+  options.shared_memory = config.shared_memory;
   return options;
 }
 
@@ -42,8 +42,10 @@ Process& Process::current() {
     std::atexit(&on_exit);
   }
   // No lock here: one that another thread held during fork() would be held for ever in the child.
-  auto fresh = std::make_unique<Process>(current_generation.load(), config_from_environment(),
-                                         interposer_options());
+  Config config = config_from_environment();
+  wire::ClientOptions options = interposer_options(config);
+  auto fresh =
+      std::make_unique<Process>(current_generation.load(), std::move(config), std::move(options));
   if (current_process.compare_exchange_strong(process, fresh.get(), std::memory_order_acq_rel)) {
     return *fresh.release();
   }
