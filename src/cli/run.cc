@@ -26,7 +26,7 @@ struct RunArguments {
   std::string mode = "auto", spool = "disk";
   bool insecure = false;
   std::optional<bool> summary;
-  std::string json, trace, log_level;
+  std::string json, trace, log_level, coding;
 };
 
 // What `outboard run` loads into programs: beside this executable in a build tree, in ../lib where
@@ -105,6 +105,7 @@ Result<void> prepare(const RunArguments& arguments) {
   }
   set_environment("OUTBOARD_MODE", arguments.mode);
   set_environment("OUTBOARD_SPOOL", arguments.spool);
+  if (!arguments.coding.empty()) set_environment("OUTBOARD_CODING", arguments.coding);
   const bool summary = arguments.summary.value_or(::isatty(STDERR_FILENO) == 1);
   set_environment("OUTBOARD_SUMMARY", summary ? "1" : "0");
   set_environment("OUTBOARD_JSON", json);
@@ -157,6 +158,11 @@ void add_run(CLI::App& app, int& exit_code) {
                   "should the server be lost")
       ->check(CLI::IsMember({"disk", "memory", "none"}))
       ->capture_default_str();
+  run->add_option("--coding", arguments->coding,
+                  "How tensors travel. auto: in fewer bytes where that is measured to be sooner "
+                  "(always the same bits); off: as they are; palette, lz4 or zstd: always so, "
+                  "for comparison. Default: OUTBOARD_CODING, else auto")
+      ->check(CLI::IsMember({"auto", "off", "palette", "lz4", "zstd"}));
   run->add_flag("--summary,!--no-summary", arguments->summary,
                 "Print a table at exit: where each session ran, and where the time of a Run went. "
                 "Default: when standard error is a terminal");

@@ -63,6 +63,7 @@ void Peer::serve(const Error* refuse, const Greeted* greeted) {
       status = handle(*header);
       if (shared_.watcher.end(watched_)) control_used_ = true;
       count_bytes();
+      count_coding();
     }
     if (!status) say_goodbye(status.error());
   } catch (const std::exception& e) {
@@ -124,6 +125,7 @@ Result<void> Peer::shake_hands(const Error* refuse, const Greeted* greeted) {
       .providers = shared_.engine->available_providers()};
   if (greeted != nullptr) answer.features.push_back({wire::kFeatureAuthentication, tenant_.name()});
   agree_on_shared_memory(hello, answer);
+  agree_on_coding(hello, answer);
   OB_CHECK_OK(reply_to_hello({.kind = FrameKind::kHello, .request_id = request_id_}, answer));
   connection_.stream().set_stall_timeout(limits::kClientStallTimeout);
   connection_.look_before_sleeping(shared_.looking_slots);
@@ -184,6 +186,11 @@ Result<void> Peer::handle(const FrameHeader& header) {
       return handle_open(header);
     case FrameKind::kSessionClose:
       return handle_close(header);
+    case FrameKind::kCodingHint:
+      return handle_hint(header);
+    case FrameKind::kTensorChunk:  // of a Run that was refused before all of it was here
+      if (coder_) return connection_.skip(connection_.payload_left());
+      return error(ErrorKind::kInvalid, "a tensor came in chunks, which was not agreed on");
     case FrameKind::kSharedRegion:
       return handle_region(header);
     case FrameKind::kStatus:

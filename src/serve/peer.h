@@ -9,6 +9,7 @@
 
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -20,9 +21,11 @@
 #include "base/result.h"
 #include "serve/lobby.h"
 #include "serve/shared.h"
+#include "wire/coding/known.h"
 #include "wire/connection.h"
 #include "wire/messages.h"
 #include "wire/shared_link.h"
+#include "wire/tensor_coder.h"
 
 namespace outboard::serve {
 
@@ -47,6 +50,7 @@ class Peer {
   Result<void> shake_hands(const Error* refuse, const Greeted* greeted);
   Result<wire::Hello> receive_hello();
   void agree_on_shared_memory(const wire::Hello& hello, wire::HelloReply& answer);
+  void agree_on_coding(const wire::Hello& hello, wire::HelloReply& answer);
   Result<void> reply_to_hello(const wire::FrameHeader& hello, const wire::HelloReply& answer);
   Result<void> handle(const wire::FrameHeader& header);
   Result<void> handle_query(const wire::FrameHeader& header);
@@ -55,6 +59,7 @@ class Peer {
   Result<void> handle_close(const wire::FrameHeader& header);
   Result<void> handle_region(const wire::FrameHeader& header);
   Result<void> handle_probe(const wire::FrameHeader& header);
+  Result<void> handle_hint(const wire::FrameHeader& header);
   Result<void> handle_run(const wire::FrameHeader& header);
 
   // Their errors are answers to the client; what they return the connection survives.
@@ -74,8 +79,23 @@ class Peer {
   bool read_in_place(const wire::TensorHeader& input) const;
   Result<void> make_room(const SessionPool::Use& use, const wire::RunRequest& request,
                          SharedOutputs& outputs);
-  Result<void> send_outputs(const wire::FrameHeader& header, const engine::RunOutputs& outputs,
-                            const SharedOutputs& shared, const wire::ServerTimes& times);
+  // peer_coding.cc: what travels in chunks, or as a hash.
+  using KnownInputs = std::vector<std::shared_ptr<const std::vector<std::byte>>>;
+  Result<void> check_forms(const wire::RunRequest& request) const;
+  std::vector<std::uint32_t> find_known(const wire::RunRequest& request, KnownInputs& found);
+  Result<Result<void>> receive_coded(const wire::RunRequest& request,
+                                     std::span<const std::uint32_t> missing,
+                                     std::span<const std::span<std::byte>> places,
+                                     const std::function<bool(std::uint64_t)>& grow);
+  wire::Coding choose_coding(const wire::RunRequest& request, std::size_t index,
+                             const wire::TensorHeader& header, std::span<const std::byte> data);
+  Result<void> send_coded(const wire::RunRequest& request, const wire::RunResult& result,
+                          const engine::RunOutputs& outputs, std::span<const wire::Coding> codings);
+  void count_coding();
+
+  Result<void> send_outputs(const wire::FrameHeader& header, const wire::RunRequest& request,
+                            const engine::RunOutputs& outputs, const SharedOutputs& shared,
+                            const wire::ServerTimes& times);
   std::optional<std::uint64_t> share_output(const engine::OutputView& output,
                                             const SharedOutputs& shared, std::size_t index);
 
@@ -99,6 +119,9 @@ class Peer {
   std::map<std::uint32_t, SessionPool::Use> sessions_;  // by handle
   std::deque<std::unique_ptr<Store::Upload>> uploads_;
   std::unique_ptr<wire::SharedLink> shared_link_;  // where both sides agreed on it
+  std::unique_ptr<wire::TensorCoder> coder_;       // likewise
+  std::unique_ptr<wire::KnownTensors> known_;      // likewise
+  wire::CodingHint hint_;                          // what the client told last
   bool same_user_ = false;                         // the client runs as our user
   std::uint64_t late_bytes_ = 0;          // of the last Run's large outputs of unknown shape
   std::set<std::uint32_t> misdescribed_;  // handles whose outputs are not of the shape they declare

@@ -103,6 +103,7 @@ struct Peer::Inputs {
   BufferPool::Buffer memory;
   std::vector<std::vector<std::string_view>> strings;  // of kString inputs; views into memory
   std::vector<engine::InputView> views;
+  KnownInputs known;  // as many as inputs where some came as a hash; keeps what the views show
 };
 
 struct Peer::SharedOutputs {
@@ -142,7 +143,8 @@ Result<void> Peer::handle_run(const FrameHeader& header) {
   Inputs inputs(shared_, tenant_);
   OB_TRY(const auto received, receive_inputs(request, inputs));
   if (!received) {
-    count(&Statistics::refused_runs);
+    const bool cancelled = received.error().kind == ErrorKind::kCancelled;
+    count(cancelled ? &Statistics::cancelled_runs : &Statistics::refused_runs);
     return reply_error(header, received.error());
   }
   wire::ServerTimes times;
@@ -161,7 +163,7 @@ Result<void> Peer::handle_run(const FrameHeader& header) {
     statistics->compute.add(times.compute_ns);
   }
   (*use)->count_run();
-  return send_outputs(header, **outputs, shared, times);
+  return send_outputs(header, request, **outputs, shared, times);
 }
 
 // The record before the tensors. An error is a peer's that does not speak the protocol.
@@ -182,6 +184,7 @@ Result<wire::RunRequest> Peer::receive_run_request() {
   if (data_bytes != connection_.payload_left())
     return error(ErrorKind::kInvalid, "the tensors of a Run ({} bytes) must fill its frame ({})",
                  data_bytes, connection_.payload_left());
+  OB_CHECK_OK(check_forms(request));
   return request;
 }
 
@@ -206,9 +209,13 @@ Result<const SessionPool::Use*> Peer::check_run(const wire::RunRequest& request)
 }
 
 Result<Result<void>> Peer::receive_inputs(const wire::RunRequest& request, Inputs& inputs) {
+  std::vector<std::uint32_t> missing;
+  if (known_) missing = find_known(request, inputs.known);
+  const auto is_here = [&](std::size_t i) { return i < inputs.known.size() && inputs.known[i]; };
   std::uint64_t total = 0;
-  for (const wire::TensorHeader& input : request.inputs)
-    if (!read_in_place(input)) total += aligned(input.data_bytes);
+  for (std::size_t i = 0; i < request.inputs.size(); ++i)
+    if (!read_in_place(request.inputs[i]) && !is_here(i))
+      total += aligned(request.inputs[i].data_bytes);
   const std::uint64_t most =
       std::min(shared_.settings.max_in_flight_bytes, tenant_.in_flight_limit());
   if (total > most)
@@ -226,7 +233,13 @@ Result<Result<void>> Peer::receive_inputs(const wire::RunRequest& request, Input
   }
   inputs.views.reserve(request.inputs.size());
   std::uint64_t offset = 0;
-  for (const wire::TensorHeader& header : request.inputs) {
+  std::vector<std::span<std::byte>> places(coder_ ? request.inputs.size() : 0);
+  for (std::size_t i = 0; i < request.inputs.size(); ++i) {
+    const wire::TensorHeader& header = request.inputs[i];
+    if (is_here(i)) {
+      inputs.views.push_back(to_engine(header, *inputs.known[i], {}));
+      continue;
+    }
     std::span<const std::byte> shared;
     if (header.shared_offset) {
       if (!shared_link_)
@@ -238,7 +251,9 @@ Result<Result<void>> Peer::receive_inputs(const wire::RunRequest& request, Input
       }
     }
     const std::span<std::byte> data(inputs.memory.data() + offset, header.data_bytes);
-    for (std::uint64_t done = 0; done < data.size();) {
+    if (coder_) places[i] = data;
+    const bool comes_later = header.in_chunks || header.known;
+    for (std::uint64_t done = comes_later ? data.size() : 0; done < data.size();) {
       const auto step = std::min<std::uint64_t>(kReceiveStepBytes, data.size() - done);
       if (!inputs.counted_for_tenant.grow(step) || !inputs.counted.grow(step)) return full();
       if (header.shared_offset) {
@@ -258,6 +273,10 @@ Result<Result<void>> Peer::receive_inputs(const wire::RunRequest& request, Input
       inputs.views.push_back(to_engine(header, data, {}));
     }
   }
+  if (coder_)
+    return receive_coded(request, missing, places, [&](std::uint64_t bytes) {
+      return inputs.counted_for_tenant.grow(bytes) && inputs.counted.grow(bytes);
+    });
   return Result<void>();
 }
 
@@ -372,8 +391,9 @@ std::optional<std::uint64_t> Peer::share_output(const engine::OutputView& output
   return late->offset;
 }
 
-Result<void> Peer::send_outputs(const FrameHeader& header, const engine::RunOutputs& outputs,
-                                const SharedOutputs& shared, const wire::ServerTimes& times) {
+Result<void> Peer::send_outputs(const FrameHeader& header, const wire::RunRequest& request,
+                                const engine::RunOutputs& outputs, const SharedOutputs& shared,
+                                const wire::ServerTimes& times) {
   wire::RunResult result;
   result.times = times;
   result.outputs.reserve(outputs.values().size());
@@ -381,6 +401,7 @@ Result<void> Peer::send_outputs(const FrameHeader& header, const engine::RunOutp
   texts.reserve(outputs.values().size());
   std::vector<iovec> parts(1);
   parts.reserve(outputs.values().size() + 1);
+  std::vector<wire::Coding> codings;
   std::uint64_t total = 0;
   late_bytes_ = 0;
   for (const engine::OutputView& output : outputs.values()) {
@@ -397,11 +418,15 @@ Result<void> Peer::send_outputs(const FrameHeader& header, const engine::RunOutp
                                   0});
     wire::TensorHeader& described = result.outputs.emplace_back(to_wire(output, data.size()));
     described.shared_offset = share_output(output, shared, result.outputs.size() - 1);
+    codings.push_back(choose_coding(request, codings.size(), described, data));
+    described.in_chunks = codings.back() != wire::Coding::kRaw;
     parts.push_back({const_cast<std::byte*>(data.data()), described.frame_bytes()});
   }
   std::string record = wire::encode(result);
   parts.front() = {record.data(), record.size()};
-  return connection_.send({.kind = FrameKind::kRunResult, .request_id = header.request_id}, parts);
+  OB_CHECK_OK(
+      connection_.send({.kind = FrameKind::kRunResult, .request_id = header.request_id}, parts));
+  return coder_ ? send_coded(request, result, outputs, codings) : Result<void>();
 }
 
 }  // namespace outboard::serve

@@ -20,6 +20,7 @@
 #include "serve/store.h"
 #include "serve/tenant.h"
 #include "serve/watcher.h"
+#include "wire/coding/speeds.h"
 #include "wire/shared_link.h"
 
 namespace outboard::serve {
@@ -32,6 +33,9 @@ struct Settings {
   std::size_t kept_buffer_bytes = std::size_t{256} << 20;
   bool shared_memory = true;                                 // for clients of unix sockets
   std::uint64_t max_shared_bytes = std::uint64_t{16} << 30;  // for outputs, all connections
+  bool tensor_coding = true;                                 // for clients that ask for it
+  std::uint64_t known_bytes_per_connection = 64u << 20;      // inputs kept; 0: none
+  std::uint64_t max_known_bytes = 256u << 20;                // of all connections
 };
 
 struct Shared {
@@ -55,6 +59,7 @@ struct Shared {
   wire::SharedBudget shared_budget;
   wire::LookingSlots looking_slots;
   Statistics statistics;  // of all tenants together
+  wire::SpeedMeter speed_meter;
   std::atomic<bool> draining{false};
   std::mutex drain_mutex;
   std::condition_variable drained;  // notified while draining, when the last Run has ended

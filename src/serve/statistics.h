@@ -46,6 +46,8 @@ struct Statistics {
   std::atomic<std::uint64_t> connections{0}, connections_total{0}, bad_connections{0};
   std::atomic<std::uint64_t> shared_memory_connections{0};
   std::atomic<std::uint64_t> in_flight{0}, in_flight_bytes{0};
+  std::atomic<std::uint64_t> coded_tensor_bytes{0}, coded_chunk_bytes{0};  // the latter on the wire
+  std::atomic<std::uint64_t> known_bytes{0}, known_hits{0}, known_misses{0};
   TimeWindow queue, compute;
 };
 

@@ -94,6 +94,13 @@ void add_operators_view(json& document, const Shared& shared) {
   document["shared_memory"] = {{"connections", shared.statistics.shared_memory_connections.load()},
                                {"region_bytes", shared.shared_budget.own.used_bytes()},
                                {"limit_bytes", shared.settings.max_shared_bytes}};
+  const Statistics& s = shared.statistics;
+  document["coding"] = {{"tensor_bytes", s.coded_tensor_bytes.load()},
+                        {"chunk_bytes", s.coded_chunk_bytes.load()},
+                        {"known_bytes", s.known_bytes.load()},
+                        {"known_hits", s.known_hits.load()},
+                        {"known_misses", s.known_misses.load()},
+                        {"known_limit_bytes", shared.settings.max_known_bytes}};
   json tenants = json::array();
   for (const Tenant* tenant : shared.tenants.all()) tenants.push_back(tenant_json(shared, *tenant));
   document["tenants"] = std::move(tenants);

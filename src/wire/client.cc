@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <array>
+#include <limits>
 #include <utility>
 
 #include "base/check.h"
@@ -22,10 +23,21 @@ std::string random_id() {
   return fmt::format("{:02x}", fmt::join(raw, ""));
 }
 
+// Within this machine nothing is to be gained, unless a transfer shows that the address is but the
+// near end of a tunnel. Elsewhere 1 Gbps is assumed until the first transfer.
+double prior_rate(const Endpoint& endpoint) {
+  const bool is_near = endpoint.kind == Endpoint::Kind::kUnix || endpoint.host == "localhost" ||
+                       endpoint.host == "::1" || endpoint.host.starts_with("127.");
+  return is_near ? std::numeric_limits<double>::infinity() : 125e6;
+}
+
 }  // namespace
 
 Client::Client(Access access, ClientOptions options)
-    : connector_(std::move(access)), options_(std::move(options)), client_id_(random_id()) {}
+    : connector_(std::move(access)),
+      options_(std::move(options)),
+      client_id_(random_id()),
+      rates_(prior_rate(connector_.access().endpoint), options_.fixed_link_bytes_per_s) {}
 
 Client::~Client() = default;
 
@@ -58,6 +70,13 @@ Result<std::unique_ptr<Client::Pooled>> Client::connect_once(bool offer_shared_m
     if (auto link = SharedLink::make(shared_budget_)) pooled->shared = std::move(*link);
   }
   const FrameHeader header{.kind = FrameKind::kHello, .request_id = pooled->next_request++};
+  // Within this machine memory is shared; where descriptors do not arrive, it is not within it.
+  const bool offers_coding = options_.coding != CodingMode::kOff && !pooled->shared &&
+                             (descriptors == nullptr || descriptors_get_lost_);
+  if (offers_coding) {
+    hello.features.push_back({kFeatureTensorCoding, encode(make_offer(meter_))});
+    hello.features.push_back({kFeatureKnownTensors, {}});
+  }
   if (access.is_secured()) {
     OB_CHECK_OK(greet_ahead(*pooled, header, std::move(hello)));
     return pooled;
@@ -77,10 +96,24 @@ Result<std::unique_ptr<Client::Pooled>> Client::connect_once(bool offer_shared_m
   if (pooled->shared &&
       !pooled->shared->take_first_region(descriptors->take_descriptor(), accepted->data))
     return nullptr;
+  if (offers_coding) agree_on_coding(*pooled, reply);
   transport_ = pooled->shared ? "shared memory" : descriptors != nullptr ? "unix" : "tcp";
   const std::lock_guard lock(mutex_);
   hello_ = std::move(reply);
   return pooled;
+}
+
+// Data that cannot be read is a feature declined.
+void Client::agree_on_coding(Pooled& pooled, const HelloReply& reply) {
+  const Feature* coding = find_feature(reply.features, kFeatureTensorCoding);
+  const Feature* known = find_feature(reply.features, kFeatureKnownTensors);
+  if (coding == nullptr) return;
+  const auto offer = decode_coding_offer(bytes_of(coding->data));
+  const auto limit = known == nullptr ? Result<std::uint64_t>(std::uint64_t{0})
+                                      : decode_known_limit(bytes_of(known->data));
+  if (!offer || !limit) return;
+  pooled.coded = std::make_unique<CodedLink>(pooled.connection, meter_, *offer, *limit, rates_,
+                                             options_.coding);
 }
 
 // Over a verified connection: the hello, with the token. Its handshake has cost a round trip
@@ -94,10 +127,16 @@ Result<void> Client::greet_ahead(Pooled& pooled, const FrameHeader& header, Hell
   transport_ = "tls";
   {
     const std::lock_guard lock(mutex_);
-    if (!hello_.server_id.empty()) return {};
+    if (!hello_.server_id.empty()) {
+      agree_on_coding(pooled, hello_);
+      return {};
+    }
   }
   OB_CHECK_OK(pooled.connection.flush());
-  return settle(pooled);
+  OB_CHECK_OK(settle(pooled));
+  const std::lock_guard lock(mutex_);
+  agree_on_coding(pooled, hello_);
+  return {};
 }
 
 // Receives the replies to what was sent ahead. An error is the connection's end.
@@ -208,6 +247,9 @@ Result<FrameHeader> Client::receive_reply_header(Pooled& pooled, std::uint64_t r
       OB_CHECK_OK(connection.skip(header.length));
       continue;
     }
+    if (header.kind == FrameKind::kTensorsWanted && expected == FrameKind::kRunResult &&
+        pooled.coded && header.request_id == request_id)
+      return header;
     if (header.kind == FrameKind::kSharedRegion && pooled.shared) {
       OB_CHECK_OK(pooled.shared->receive_region(connection, header));
       continue;

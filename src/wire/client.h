@@ -30,6 +30,7 @@
 #include "base/limits.h"
 #include "base/result.h"
 #include "wire/access.h"
+#include "wire/coded_link.h"
 #include "wire/connection.h"
 #include "wire/messages.h"
 #include "wire/model_package.h"
@@ -45,7 +46,10 @@ struct ClientOptions {
   // Opening a session and uploading may keep the server busy without a heartbeat for longer.
   std::chrono::milliseconds control_timeout{120'000};
   std::vector<Feature> features;
-  bool shared_memory = true;  // over a unix socket, where the server agrees
+  // How tensors are coded on a link that is not within this machine (docs/wire.md).
+  CodingMode coding = CodingMode::kOff;
+  double fixed_link_bytes_per_s = 0;  // taken for the link's rate instead of what is measured
+  bool shared_memory = true;          // over a unix socket, where the server agrees
   // Tests put another transport here; by default connect_to(endpoint).
   std::function<Result<std::unique_ptr<Stream>>()> connect;
 };
@@ -78,6 +82,10 @@ struct RunAccount {
   std::uint64_t receive_ns = 0;  // the reply's bytes
   ServerTimes server;            // lies inside `wait` but for what of `receive` overlaps `send`
   std::uint64_t bytes_sent = 0, bytes_received = 0;
+  // The same without coding: what the tensors and records would have been.
+  std::uint64_t raw_bytes_sent = 0, raw_bytes_received = 0;
+  std::uint64_t encode_ns = 0, decode_ns = 0;  // inside send, and inside receive
+  std::uint32_t codings = 0;                   // bit n: coding of that number (coding/codec.h)
 };
 
 // What a probe found; times in nanoseconds.
@@ -189,6 +197,11 @@ class Client {
   void close_handle(std::uint32_t handle);
   void count_frames(Pooled& pooled);
 
+  void agree_on_coding(Pooled& pooled, const HelloReply& reply);
+  // The Run's own reply: tensors that the server wants first are sent.
+  Result<FrameHeader> receive_run_header(Pooled& pooled, std::uint64_t id,
+                                         const RunRequest& request,
+                                         std::span<const InputTensor> inputs, CancelToken* cancel);
   Result<FrameHeader> receive_reply_header(Pooled& pooled, std::uint64_t request_id,
                                            FrameKind expected);
   Result<std::string> receive_reply(Pooled& pooled, std::uint64_t request_id, FrameKind expected);
@@ -211,6 +224,8 @@ class Client {
   SharedBudget shared_budget_;                     // before what borrows it
   std::atomic<bool> descriptors_get_lost_{false};  // a proxy between two unix sockets
   std::atomic<const char*> transport_{""};
+  SpeedMeter meter_;  // before the connections, which borrow both
+  LinkRates rates_;
   std::mutex mutex_;
   std::vector<std::unique_ptr<Pooled>> idle_;
   std::set<std::uint32_t> closed_handles_;  // of sessions that are gone; closed where still open

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "wire/client.h"
+#include "wire/coded_link.h"
 
 namespace outboard::wire {
 
@@ -20,6 +21,7 @@ struct Client::Pooled {
   explicit Pooled(std::unique_ptr<Stream> stream) : connection(std::move(stream)) {}
   Connection connection;
   std::unique_ptr<SharedLink> shared;  // where both sides agreed on it
+  std::unique_ptr<CodedLink> coded;    // likewise
   std::set<std::uint32_t> open_handles;
   std::uint64_t next_request = 1;
   // Requests that were sent ahead of the one whose reply is awaited; 0: none.

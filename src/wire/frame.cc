@@ -41,6 +41,12 @@ std::string_view name_of(FrameKind kind) {
       return "run";
     case FrameKind::kRunResult:
       return "run result";
+    case FrameKind::kTensorChunk:
+      return "tensor chunk";
+    case FrameKind::kCodingHint:
+      return "coding hint";
+    case FrameKind::kTensorsWanted:
+      return "tensors wanted";
     case FrameKind::kSharedRegion:
       return "shared region";
     case FrameKind::kStatus:
@@ -91,6 +97,12 @@ std::uint64_t length_limit(FrameKind kind) {
       return 0;
     case FrameKind::kUploadChunk:
       return limits::kUploadChunkBytes + 64;
+    case FrameKind::kTensorChunk:
+      return limits::kTensorChunkBytes + 16;
+    case FrameKind::kCodingHint:
+      return 64;
+    case FrameKind::kTensorsWanted:
+      return limits::kValues * sizeof(std::uint32_t);
     case FrameKind::kRun:
     case FrameKind::kRunResult:
       return limits::kRunBytes;

@@ -3,6 +3,9 @@
 // docs/wire.md.
 #include "wire/messages.h"
 
+#include <algorithm>
+#include <cstring>
+
 #include "base/cursor.h"
 #include "base/limits.h"
 #include "wire/frame.h"
@@ -15,18 +18,25 @@ std::string take(const ByteWriter& writer) {
 }
 
 // Where a tensor's bytes are.
-constexpr std::uint8_t kInFrame = 0, kInSharedMemory = 1;
+constexpr std::uint8_t kInFrame = 0, kInSharedMemory = 1, kInChunks = 2, kKnown = 3;
+
+std::uint8_t place_of(const TensorHeader& header) {
+  if (header.known) return kKnown;
+  if (header.in_chunks) return kInChunks;
+  return header.shared_offset ? kInSharedMemory : kInFrame;
+}
 
 void write_tensor_headers(ByteWriter& writer, std::span<const TensorHeader> headers) {
   for (const TensorHeader& header : headers) {
     writer.write(static_cast<std::uint8_t>(header.type));
     writer.write(static_cast<std::uint8_t>(header.dims.size()));
-    writer.zeros(1);
-    writer.write(std::uint8_t{header.shared_offset ? kInSharedMemory : kInFrame});
+    writer.write(std::uint8_t{header.keep ? std::uint8_t{1} : std::uint8_t{0}});
+    writer.write(place_of(header));
     writer.zeros(4);
     writer.write(header.data_bytes);
     for (const std::int64_t dim : header.dims) writer.write(dim);
     if (header.shared_offset) writer.write(*header.shared_offset);
+    if (header.known) writer.append(header.known->bytes);
   }
 }
 
@@ -34,7 +44,7 @@ Result<TensorHeader> read_tensor_header(ByteReader& reader) {
   TensorHeader header;
   const auto type = reader.read<std::uint8_t>();
   const auto rank = reader.read<std::uint8_t>();
-  const auto reserved0 = reader.read<std::uint8_t>();
+  const auto flags = reader.read<std::uint8_t>();
   const auto place = reader.read<std::uint8_t>();
   const auto reserved1 = reader.read<std::uint32_t>();
   header.data_bytes = reader.read<std::uint64_t>();
@@ -43,22 +53,29 @@ Result<TensorHeader> read_tensor_header(ByteReader& reader) {
     return error(ErrorKind::kInvalid, "element type ({}) must be one of docs/wire.md", type);
   if (rank > limits::kRank)
     return error(ErrorKind::kInvalid, "rank ({}) must be at most {}", rank, limits::kRank);
-  if (reserved0 != 0 || reserved1 != 0)
+  if (flags > 1 || reserved1 != 0)
     return error(ErrorKind::kInvalid, "reserved bits of a tensor header must be zero");
-  if (place != kInFrame && place != kInSharedMemory)
-    return error(ErrorKind::kInvalid, "place ({}) of a tensor must be {} or {}", place, kInFrame,
-                 kInSharedMemory);
+  if (place > kKnown)
+    return error(ErrorKind::kInvalid, "place ({}) of a tensor must be from {} to {}", place,
+                 kInFrame, kKnown);
   header.type = static_cast<ElementType>(type);
   header.dims.reserve(rank);
   for (unsigned i = 0; i < rank; ++i) header.dims.push_back(reader.read<std::int64_t>());
   if (!reader.ok())
     return error(ErrorKind::kInvalid, "tensor header must have {} dimensions", rank);
-  if (place == kInSharedMemory) {
-    header.shared_offset = reader.read<std::uint64_t>();
-    if (!reader.ok() || header.type == ElementType::kString)
-      return error(ErrorKind::kInvalid,
-                   "tensor in shared memory must have an offset and elements of a fixed size");
+  header.keep = flags == 1;
+  header.in_chunks = place == kInChunks;
+  if (place == kInSharedMemory) header.shared_offset = reader.read<std::uint64_t>();
+  if (place == kKnown) {
+    header.known.emplace();
+    const auto hash = reader.take(header.known->bytes.size());
+    if (reader.ok()) std::memcpy(header.known->bytes.data(), hash.data(), hash.size());
   }
+  if (!reader.ok() || (header.type == ElementType::kString && (place != kInFrame || header.keep)))
+    return error(ErrorKind::kInvalid,
+                 "tensor outside its frame (place {}) must say where, and have elements of a fixed "
+                 "size",
+                 place);
 
   if (header.type == ElementType::kString) {
     const auto count = element_count(header.dims);
@@ -191,6 +208,66 @@ Result<std::uint64_t> decode_shared_region(Bytes record) {
     return error(ErrorKind::kInvalid,
                  "size ({}) of shared memory must be 8 bytes long and from 1 to {}", size,
                  limits::kSharedRegionBytes);
+  return size;
+}
+
+std::string encode(const CodingHint& hint) {
+  ByteWriter writer;
+  writer.write(hint.down_bytes_per_s);
+  writer.write(static_cast<std::uint8_t>(hint.mode));
+  writer.zeros(7);
+  return take(writer);
+}
+
+Result<CodingHint> decode_coding_hint(Bytes record) {
+  ByteReader reader(record);
+  CodingHint hint{.down_bytes_per_s = reader.read<std::uint64_t>()};
+  const auto mode = reader.read<std::uint8_t>();
+  const auto zeros = reader.take(7);
+  const bool are_zero =
+      std::all_of(zeros.begin(), zeros.end(), [](std::byte byte) { return byte == std::byte{0}; });
+  if (!reader.ok() || reader.remaining() != 0 || mode >= kCodingModes || !are_zero)
+    return error(ErrorKind::kInvalid,
+                 "coding hint must have 16 bytes with a mode ({}) below {} and the last 7 zero",
+                 mode, kCodingModes);
+  hint.mode = static_cast<CodingMode>(mode);
+  return hint;
+}
+
+std::string encode_tensors_wanted(std::span<const std::uint32_t> inputs) {
+  ByteWriter writer;
+  for (const std::uint32_t input : inputs) writer.write(input);
+  return take(writer);
+}
+
+Result<std::vector<std::uint32_t>> decode_tensors_wanted(Bytes record) {
+  if (record.empty() || record.size() % sizeof(std::uint32_t) != 0)
+    return error(ErrorKind::kInvalid,
+                 "list of wanted tensors ({} bytes) must be numbers of 4 bytes", record.size());
+  ByteReader reader(record);
+  std::vector<std::uint32_t> inputs;
+  while (reader.remaining() > 0) {
+    const auto input = reader.read<std::uint32_t>();
+    if (input >= limits::kValues || (!inputs.empty() && input <= inputs.back()))
+      return error(ErrorKind::kInvalid, "wanted tensor ({}) must be below {} and in order", input,
+                   limits::kValues);
+    inputs.push_back(input);
+  }
+  return inputs;
+}
+
+std::string encode_known_limit(std::uint64_t size_bytes) {
+  ByteWriter writer;
+  writer.write(size_bytes);
+  return take(writer);
+}
+
+Result<std::uint64_t> decode_known_limit(Bytes data) {
+  ByteReader reader(data);
+  const auto size = reader.read<std::uint64_t>();
+  if (!reader.ok() || reader.remaining() != 0)
+    return error(ErrorKind::kInvalid, "data of the feature known tensors must have 8 bytes, not {}",
+                 data.size());
   return size;
 }
 

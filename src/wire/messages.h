@@ -14,6 +14,7 @@
 
 #include "base/result.h"
 #include "base/sha256.h"
+#include "wire/coding/choose.h"
 #include "wire/tensor.h"
 
 namespace outboard::wire {
@@ -33,6 +34,8 @@ struct Feature {
 // 1, authentication: the client's data is its token, only over a connection that it has verified;
 // the server's, the name of the tenant that it is for.
 inline constexpr std::uint32_t kFeatureAuthentication = 1;
+inline constexpr std::uint32_t kFeatureTensorCoding = 3;  // data: coding/speeds.h's CodingOffer
+inline constexpr std::uint32_t kFeatureKnownTensors = 4;  // data of the reply: encode_known_limit()
 inline constexpr std::uint32_t kFeatureSharedMemory = 2;  // data: as a shared region's record
 
 // The one with this number; nullptr: none.
@@ -178,6 +181,24 @@ inline constexpr std::size_t kRunRecordPrefixBytes = 4;
 // the frame stands for.
 std::string encode_shared_region(std::uint64_t size_bytes);
 Result<std::uint64_t> decode_shared_region(Bytes);
+
+// What a client has measured of the way from the server, and how outputs shall be coded. Of this
+// connection, from then on; not answered.
+struct CodingHint {
+  std::uint64_t down_bytes_per_s = 0;  // 0: not known, or too fast for any coding
+  CodingMode mode = CodingMode::kAuto;
+  bool operator==(const CodingHint&) const = default;
+};
+std::string encode(const CodingHint&);
+Result<CodingHint> decode_coding_hint(Bytes record);
+
+// Inputs of a Run that came as a hash and that the server does not have, in ascending order.
+std::string encode_tensors_wanted(std::span<const std::uint32_t> inputs);
+Result<std::vector<std::uint32_t>> decode_tensors_wanted(Bytes record);
+
+// Data of the feature "known tensors" in a server's reply: what it keeps for this connection.
+std::string encode_known_limit(std::uint64_t size_bytes);
+Result<std::uint64_t> decode_known_limit(Bytes data);
 
 struct Heartbeat {
   std::uint32_t queue_depth = 0;

@@ -116,7 +116,11 @@ Result<std::span<const std::byte>> shared_view(const SharedLink* shared,
 // bytes.
 Result<std::uint64_t> share_inputs(Connection& connection, SharedLink* shared, RunRequest& request,
                                    std::span<const InputTensor> inputs) {
-  for (TensorHeader& header : request.inputs) header.shared_offset.reset();  // of another attempt
+  for (TensorHeader& header : request.inputs) {  // of another attempt
+    header.shared_offset.reset();
+    header.known.reset();
+    header.in_chunks = header.keep = false;
+  }
   if (shared == nullptr) return std::uint64_t{0};
   const auto goes_there = [](const TensorHeader& header) {
     return header.type != ElementType::kString &&
@@ -139,10 +143,12 @@ Result<std::uint64_t> share_inputs(Connection& connection, SharedLink* shared, R
 }
 
 // Reads the outputs of a reply into the sink. The outer Result is the stream's; `sink_error` is set
-// when the sink would not take an output, and the rest of the reply is drained.
-Result<void> receive_outputs(Connection& connection, const SharedLink* shared,
-                             const RunResult& result, OutputSink& sink,
+// when the sink would not take an output, and the rest of the reply is drained. Outputs in chunks
+// come after all others, in their order.
+Result<void> receive_outputs(Connection& connection, const SharedLink* shared, CodedLink* coded,
+                             std::uint64_t id, const RunResult& result, OutputSink& sink,
                              std::optional<Error>& sink_error) {
+  std::vector<std::span<std::byte>> later(result.outputs.size());  // of outputs in chunks
   for (std::size_t i = 0; i < result.outputs.size() && !sink_error; ++i) {
     const TensorHeader& header = result.outputs[i];
     if (header.type == ElementType::kString) {
@@ -159,17 +165,57 @@ Result<void> receive_outputs(Connection& connection, const SharedLink* shared,
       break;
     }
     OB_CHECK(memory->size() == header.data_bytes);
-    if (header.shared_offset) {
+    if (header.in_chunks) {
+      later[i] = *memory;
+    } else if (header.shared_offset) {
       OB_TRY(const auto bytes, shared_view(shared, header));
       if (!bytes.empty()) std::memcpy(memory->data(), bytes.data(), bytes.size());
     } else {
       OB_CHECK_OK(connection.read(*memory));
     }
   }
-  return connection.skip(connection.payload_left());
+  OB_CHECK_OK(connection.skip(connection.payload_left()));
+  for (std::size_t i = 0; i < result.outputs.size(); ++i) {
+    const TensorHeader& header = result.outputs[i];
+    if (!header.in_chunks) continue;
+    if (sink_error) {
+      OB_CHECK_OK(coded->coder().skip(id, header.data_bytes));
+    } else {
+      OB_CHECK_OK(coded->coder().receive(id, header, later[i]));
+    }
+  }
+  return {};
+}
+
+// What the reply's headers say and this connection cannot have.
+Result<void> check_outputs(const RunResult& result, bool has_coding) {
+  for (const TensorHeader& output : result.outputs) {
+    if (output.known || output.keep || (output.in_chunks && !has_coding))
+      return error(ErrorKind::kInvalid, "output came in a form which was not agreed on");
+  }
+  return {};
+}
+
+std::function<bool()> stop_when(const CancelToken* cancel) {
+  if (cancel == nullptr) return {};
+  return [cancel] { return cancel->is_cancelled(); };
 }
 
 }  // namespace
+
+Result<FrameHeader> Client::receive_run_header(Pooled& pooled, std::uint64_t id,
+                                               const RunRequest& request,
+                                               std::span<const InputTensor> inputs,
+                                               CancelToken* cancel) {
+  OB_TRY(FrameHeader header, receive_reply_header(pooled, id, FrameKind::kRunResult));
+  if (header.kind == FrameKind::kTensorsWanted) {
+    OB_CHECK_OK(pooled.coded->send_wanted(id, request, inputs, stop_when(cancel)));
+    OB_TRY(header, receive_reply_header(pooled, id, FrameKind::kRunResult));
+    if (header.kind != FrameKind::kRunResult)
+      return error(ErrorKind::kInvalid, "server asked for tensors of a Run twice");
+  }
+  return header;
+}
 
 Result<RunAccount> Client::run_on(Pooled& pooled, RunRequest& request,
                                   std::span<const InputTensor> inputs, OutputSink& sink,
@@ -182,6 +228,7 @@ Result<RunAccount> Client::run_on(Pooled& pooled, RunRequest& request,
                       received_before = connection.bytes_received();
   OB_TRY(const std::uint64_t shared_bytes,
          share_inputs(connection, pooled.shared.get(), request, inputs));
+  if (pooled.coded) OB_CHECK_OK(pooled.coded->plan(request, inputs));
   const std::string record = encode(request);
   constexpr std::size_t kInlineParts = 16;
   std::array<iovec, kInlineParts> inline_parts;
@@ -202,8 +249,9 @@ Result<RunAccount> Client::run_on(Pooled& pooled, RunRequest& request,
   });
   OB_CHECK_OK(connection.send(
       {.kind = FrameKind::kRun, .request_id = id, .deadline_us = deadline_us}, parts));
+  if (pooled.coded) OB_CHECK_OK(pooled.coded->send_inputs(id, request, inputs, stop_when(cancel)));
   const std::int64_t sent = now_ns();
-  auto header = receive_reply_header(pooled, id, FrameKind::kRunResult);
+  auto header = receive_run_header(pooled, id, request, inputs, cancel);
   if (!header) return after_sending(std::move(header).error());
   const std::int64_t first_byte = now_ns();
 
@@ -221,7 +269,7 @@ Result<RunAccount> Client::run_on(Pooled& pooled, RunRequest& request,
   std::uint64_t data_bytes = 0, shared_output_bytes = 0;
   for (const TensorHeader& output : result.outputs) {
     data_bytes += output.frame_bytes();
-    shared_output_bytes += output.data_bytes - output.frame_bytes();
+    if (output.shared_offset) shared_output_bytes += output.data_bytes;
   }
   if (result.outputs.size() != request.outputs.size() || data_bytes != connection.payload_left())
     return error(ErrorKind::kInvalid,
@@ -229,8 +277,10 @@ Result<RunAccount> Client::run_on(Pooled& pooled, RunRequest& request,
                  result.outputs.size(), data_bytes, request.outputs.size(),
                  connection.payload_left());
 
+  OB_CHECK_OK(check_outputs(result, pooled.coded != nullptr));
   std::optional<Error> sink_error;
-  OB_CHECK_OK(receive_outputs(connection, pooled.shared.get(), result, sink, sink_error));
+  OB_CHECK_OK(receive_outputs(connection, pooled.shared.get(), pooled.coded.get(), id, result, sink,
+                              sink_error));
   if (sink_error) {
     pooled.reported_error = true;  // the stream itself is in step
     return tl::make_unexpected(std::move(*sink_error));
@@ -241,6 +291,9 @@ Result<RunAccount> Client::run_on(Pooled& pooled, RunRequest& request,
   account.server = result.times;
   account.bytes_sent = connection.bytes_sent() - sent_before + shared_bytes;
   account.bytes_received = connection.bytes_received() - received_before + shared_output_bytes;
+  account.raw_bytes_sent = account.bytes_sent;
+  account.raw_bytes_received = account.bytes_received;
+  if (pooled.coded) pooled.coded->add_to(account, request);
   return account;
 }
 

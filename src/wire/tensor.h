@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "base/sha256.h"
 
 namespace outboard::wire {
 
@@ -59,7 +60,10 @@ struct TensorHeader {
   std::uint64_t data_bytes = 0;  // on the wire; for kString see encode_strings
   // Where in the sender's shared memory the data lies (wire/shared_link.h); none: in the frame.
   std::optional<std::uint64_t> shared_offset = std::nullopt;
-  std::uint64_t frame_bytes() const { return shared_offset ? 0 : data_bytes; }
+  bool in_chunks = false;  // the data follows in frames of its own (wire/tensor_coder.h)
+  std::optional<Sha256> known = std::nullopt;  // the receiver has the data: its hash
+  bool keep = false;                           // the receiver shall keep the data
+  std::uint64_t frame_bytes() const { return shared_offset || in_chunks || known ? 0 : data_bytes; }
 };
 
 // String tensors travel as one uint32 length an element, then all the bytes.

@@ -21,6 +21,7 @@ TEST(Config, AnEmptyEnvironmentAsksForNothing) {
   EXPECT_TRUE(config->servers.empty());
   EXPECT_EQ(config->mode, Mode::kAuto);
   EXPECT_EQ(config->spool, wire::Spool::kDisk);
+  EXPECT_EQ(config->coding, wire::CodingMode::kAuto);
   EXPECT_FALSE(config->summary);
 }
 
@@ -28,6 +29,7 @@ TEST(Config, ReadsEveryVariable) {
   const auto config = read({{"OUTBOARD_SERVERS", "one:1,unix:/two,"},
                             {"OUTBOARD_MODE", "remote"},
                             {"OUTBOARD_SPOOL", "memory"},
+                            {"OUTBOARD_CODING", "lz4"},
                             {"OUTBOARD_SUMMARY", "1"},
                             {"OUTBOARD_JSON", "/j"},
                             {"OUTBOARD_TRACE", "/t"}});
@@ -37,6 +39,7 @@ TEST(Config, ReadsEveryVariable) {
   EXPECT_EQ(config->servers[1].endpoint.to_string(), "unix:/two");
   EXPECT_EQ(config->mode, Mode::kRemote);
   EXPECT_EQ(config->spool, wire::Spool::kMemory);
+  EXPECT_EQ(config->coding, wire::CodingMode::kLz4);
   EXPECT_TRUE(config->summary);
   EXPECT_EQ(config->json_path, "/j");
   EXPECT_EQ(config->trace_path, "/t");
@@ -44,6 +47,8 @@ TEST(Config, ReadsEveryVariable) {
 
 TEST(Config, NamesWhatIsWrong) {
   EXPECT_NE(read({{"OUTBOARD_MODE", "never"}}).error().message.find("(never)"), std::string::npos);
+  EXPECT_NE(read({{"OUTBOARD_CODING", "morse"}}).error().message.find("(morse)"),
+            std::string::npos);
   EXPECT_NE(read({{"OUTBOARD_SPOOL", "tape"}}).error().message.find("(tape)"), std::string::npos);
   EXPECT_NE(read({{"OUTBOARD_SERVERS", "host:port"}}).error().message.find("OUTBOARD_SERVERS"),
             std::string::npos);

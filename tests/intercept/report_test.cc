@@ -5,6 +5,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include "wire/tensor_coder.h"
+
 namespace outboard::intercept {
 namespace {
 
@@ -19,6 +21,10 @@ AccountFigures session_with_both() {
   run.server = {100, 1000, 4000, 0};
   run.bytes_sent = 10;
   run.bytes_received = 20;
+  run.raw_bytes_sent = 400;
+  run.raw_bytes_received = 20;
+  run.encode_ns = 2000;
+  run.codings = wire::kKnownBit | 1u << static_cast<unsigned>(wire::Coding::kPalette);
   account.server_run(11'000, run);
   account.server_run(11'000, run);
   account.local_run(3'000, LocalReason::kUploading, false);
@@ -39,6 +45,9 @@ TEST(Report, JsonSaysWhereRunsWentAndWhy) {
   EXPECT_EQ(session["runs"]["local_because"],
             nlohmann::json::parse(R"({"uploading": 1, "server gone": 1})"));
   EXPECT_EQ(session["bytes_sent"], 20);
+  EXPECT_EQ(session["coding"]["used"], "palette, known");
+  EXPECT_EQ(session["coding"]["raw_bytes_sent"], 800);
+  EXPECT_EQ(session["coding"]["encode_mean_us"], 2.0);
   EXPECT_EQ(session["server_run_mean_us"]["network"], 4.0);
   EXPECT_EQ(session["server_run_mean_us"]["compute"], 4.0);
 }
@@ -47,6 +56,8 @@ TEST(Report, TableHasARowForEachPlace) {
   const std::string table = summary_table({session_with_both()});
   EXPECT_NE(table.find("server host:7070"), std::string::npos);
   EXPECT_NE(table.find("here: uploading, server gone"), std::string::npos);
+  EXPECT_NE(table.find("session 4: coded (palette, known), 20 B sent instead of 800 B"),
+            std::string::npos);
   EXPECT_NE(table.find("session 4: 1 Runs failed"), std::string::npos);
 }
 

@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "base/cursor.h"
+#include "wire/coded_link.h"
 #include "wire/coding/choose.h"
 #include "wire/coding/known.h"
 #include "wire/coding/link_rate.h"
@@ -136,6 +137,30 @@ TEST(LinkRate, ATransferThatSomethingElseHeldUpIsOnlyABound) {
   EXPECT_DOUBLE_EQ(*link.bytes_per_s(), 125e6);
   link.add(1'000'000, 4'000'000, true);
   EXPECT_GT(*link.bytes_per_s(), 125e6);
+}
+
+TEST(LinkRates, AnAddressWithinThisMachineIsATunnelAfterEightSlowTransfers) {
+  LinkRates near(INFINITY), far(125e6);
+  EXPECT_DOUBLE_EQ(far.up_bytes_per_s(), 125e6);
+  for (int i = 0; i < 8; ++i) {
+    EXPECT_TRUE(std::isinf(near.up_bytes_per_s())) << i;
+    near.sent(1'000'000, 80'000'000, false);
+    far.sent(1'000'000, 80'000'000, false);
+    EXPECT_DOUBLE_EQ(far.down_bytes_per_s(), 12.5e6);
+  }
+  EXPECT_DOUBLE_EQ(near.up_bytes_per_s(), 12.5e6);
+  EXPECT_DOUBLE_EQ(near.down_bytes_per_s(), 12.5e6);
+  near.sent(1'000'000, 100'000, false);  // one that nothing held up
+  EXPECT_TRUE(std::isinf(near.up_bytes_per_s()));
+}
+
+TEST(LinkRates, LooksAgainAfterManyLowerBounds) {
+  LinkRates rates(125e6);
+  for (int i = 0; i < 63; ++i) rates.sent(1'000'000, 8'000'000, true);
+  EXPECT_FALSE(rates.should_explore());
+  rates.sent(1'000'000, 8'000'000, true);
+  EXPECT_TRUE(rates.should_explore());
+  EXPECT_FALSE(rates.should_explore());
 }
 
 TEST(SpeedMeter, MeasuresAndTells) {

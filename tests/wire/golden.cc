@@ -1,6 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tests/wire/golden.h"
 
+#include <array>
+
+#include "tests/wire/chunks.h"
+#include "wire/coding/speeds.h"
+
 #include "base/cursor.h"
 #include "base/limits.h"
 #include "wire/messages.h"
@@ -78,6 +83,29 @@ std::string run_result_shared_payload() {
   return encode(result);
 }
 
+// The first input follows in chunks and is to be kept, the second is in the frame, the third known.
+std::string run_coded_payload() {
+  RunRequest request{5,
+                     {0},
+                     {{ElementType::kFloat, {64, 64}, 16384},
+                      {ElementType::kUint8, {3}, 3},
+                      {ElementType::kFloat, {1000}, 4000}}};
+  request.inputs[0].in_chunks = request.inputs[0].keep = true;
+  request.inputs[2].known = counting_hash(32);
+  return encode(request) + "abc";
+}
+
+std::string run_result_coded_payload() {
+  RunResult result{{11, 22, 33, 4}, {{ElementType::kFloat, {64, 64}, 16384}}};
+  result.outputs[0].in_chunks = true;
+  return encode(result);
+}
+
+std::string chunk_payload() {
+  const auto bytes = golden_chunks()[2].bytes;  // of elements of 2 bytes
+  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+}
+
 Bytes bytes_of(std::string_view text) { return as_byte_span(text); }
 
 template <typename Record>
@@ -146,6 +174,17 @@ std::vector<GoldenFrame> golden_frames() {
       {"shared_region", FrameKind::kSharedRegion, encode_shared_region(1u << 20)},
       {"run_shared", FrameKind::kRun, run_shared_payload()},
       {"run_result_shared", FrameKind::kRunResult, run_result_shared_payload()},
+      {"hello_coding", FrameKind::kHello,
+       encode(Hello{"outboard 0.1.0",
+                    "client",
+                    {{kFeatureTensorCoding, encode(CodingOffer{7, {0, 9000, 1200, 3000, 1100}})},
+                     {kFeatureKnownTensors, {}}}})},
+      {"run_coded", FrameKind::kRun, run_coded_payload()},
+      {"run_result_coded", FrameKind::kRunResult, run_result_coded_payload()},
+      {"tensor_chunk", FrameKind::kTensorChunk, chunk_payload()},
+      {"coding_hint", FrameKind::kCodingHint, encode(CodingHint{12'500'000, CodingMode::kAuto})},
+      {"tensors_wanted", FrameKind::kTensorsWanted,
+       encode_tensors_wanted(std::array<std::uint32_t, 2>{0, 2})},
       {"status", FrameKind::kStatus, {}},
       {"status_reply", FrameKind::kStatusReply, "{\"runs\": 1}"},
       {"probe", FrameKind::kProbe, encode(Probe{3}) + "padding"},
@@ -193,6 +232,12 @@ Result<void> decode_as_receiver(std::string_view bytes) {
       return without_value(decode_session_close(bytes_of(payload)));
     case FrameKind::kSharedRegion:
       return without_value(decode_shared_region(bytes_of(payload)));
+    case FrameKind::kTensorChunk:
+      return without_value(decode_as_receiver(2, bytes_of(payload)));
+    case FrameKind::kCodingHint:
+      return without_value(decode_coding_hint(bytes_of(payload)));
+    case FrameKind::kTensorsWanted:
+      return without_value(decode_tensors_wanted(bytes_of(payload)));
     case FrameKind::kUploadChunk:
       return without_value(decode_upload_chunk(bytes_of(payload.substr(0, kUploadChunkBytes))));
     case FrameKind::kRun:

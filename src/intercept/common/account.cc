@@ -42,6 +42,11 @@ void Account::server_run(std::uint64_t time_ns, const wire::RunAccount& run) {
   f.compute_ns += run.server.compute_ns;
   f.bytes_sent += run.bytes_sent;
   f.bytes_received += run.bytes_received;
+  f.raw_bytes_sent += run.raw_bytes_sent;
+  f.raw_bytes_received += run.raw_bytes_received;
+  f.encode_ns += run.encode_ns;
+  f.decode_ns += run.decode_ns;
+  f.codings |= run.codings;
 }
 
 void Account::local_run(std::uint64_t time_ns, LocalReason reason, bool replayed) {

@@ -29,6 +29,9 @@ struct AccountFigures {
   std::uint64_t send_ns = 0, wait_ns = 0, receive_ns = 0;
   std::uint64_t server_receive_ns = 0, queue_ns = 0, compute_ns = 0;
   std::uint64_t bytes_sent = 0, bytes_received = 0;
+  std::uint64_t raw_bytes_sent = 0, raw_bytes_received = 0;  // without coding
+  std::uint64_t encode_ns = 0, decode_ns = 0;
+  std::uint32_t codings = 0;  // wire::names_of()
 };
 
 class Account {

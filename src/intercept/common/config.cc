@@ -39,6 +39,9 @@ Result<Config> read_config(const std::function<const char*(const char*)>& lookup
     }
     config.shared_memory = shared == "on";
   }
+  if (const std::string coding = text("OUTBOARD_CODING"); !coding.empty()) {
+    OB_TRY(config.coding, wire::parse_coding_mode(coding));
+  }
   config.summary = text("OUTBOARD_SUMMARY") == "1";
   config.json_path = text("OUTBOARD_JSON");
   config.trace_path = text("OUTBOARD_TRACE");

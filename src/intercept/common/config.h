@@ -9,6 +9,7 @@
 
 #include "base/result.h"
 #include "wire/access.h"
+#include "wire/coding/choose.h"
 #include "wire/model_package.h"
 
 namespace outboard::intercept {
@@ -23,6 +24,7 @@ struct Config {
   std::vector<wire::Access> servers;  // in the order of preference
   Mode mode = Mode::kAuto;
   wire::Spool spool = wire::Spool::kDisk;
+  wire::CodingMode coding = wire::CodingMode::kAuto;
   bool shared_memory = true;  // with a server on the same host
   bool summary = false;       // a table on standard error at exit
   std::string json_path;      // "": none; absolute

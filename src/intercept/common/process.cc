@@ -30,6 +30,11 @@ wire::ClientOptions interposer_options(const Config& config) {
   return options;
 }
 
+wire::ClientOptions with_coding(wire::ClientOptions options, wire::CodingMode coding) {
+  options.coding = coding;
+  return options;
+}
+
 }  // namespace
 
 Process& Process::current() {
@@ -64,7 +69,7 @@ Process* Process::exchange_current(Process* process) {
 Process::Process(std::uint64_t generation, Config config, wire::ClientOptions client_options)
     : generation_(generation),
       config_(std::move(config)),
-      client_options_(std::move(client_options)) {
+      client_options_(with_coding(std::move(client_options), config_.coding)) {
   for (const wire::Access& server : config_.servers) {
     links_.push_back(std::make_unique<ServerLink>(*this, server));
   }

@@ -10,6 +10,7 @@
 #include "base/array_document.h"
 #include "base/log.h"
 #include "intercept/common/json_writer.h"
+#include "wire/tensor_coder.h"
 
 namespace outboard::intercept {
 namespace {
@@ -107,6 +108,11 @@ void write_session(JsonWriter& json, const AccountFigures& s) {
   write_times(json, "server_run_us", s.server_time);
   write_times(json, "local_run_us", s.local_time);
   json.member("bytes_sent", s.bytes_sent).member("bytes_received", s.bytes_received);
+  json.key("coding").begin_object().member("used", wire::names_of(s.codings));
+  json.member("raw_bytes_sent", s.raw_bytes_sent)
+      .member("raw_bytes_received", s.raw_bytes_received);
+  json.member("encode_mean_us", per_run_us(s.encode_ns, s.server_runs));
+  json.member("decode_mean_us", per_run_us(s.decode_ns, s.server_runs)).end_object();
   json.key("server_run_mean_us").begin_object();
   json.member("send", per_run_us(s.send_ns, s.server_runs));
   json.member("wait", per_run_us(s.wait_ns, s.server_runs));
@@ -145,6 +151,13 @@ std::string summary_table(const std::vector<AccountFigures>& sessions) {
     if (s.local_runs > 0 || s.server_runs == 0) append_local_row(table, s);
   }
   for (const AccountFigures& s : sessions) {
+    if (s.codings != 0) {
+      fmt::format_to(std::back_inserter(table),
+                     "session {}: coded ({}), {} sent instead of {}, {} received instead of {}\n",
+                     s.id, wire::names_of(s.codings), bytes_text(s.bytes_sent),
+                     bytes_text(s.raw_bytes_sent), bytes_text(s.bytes_received),
+                     bytes_text(s.raw_bytes_received));
+    }
     if (s.failed_runs > 0) {
       fmt::format_to(std::back_inserter(table), "session {}: {} Runs failed\n", s.id,
                      s.failed_runs);

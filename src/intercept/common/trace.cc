@@ -8,6 +8,7 @@
 #include <set>
 
 #include "intercept/common/json_writer.h"
+#include "wire/tensor_coder.h"
 
 namespace outboard::intercept {
 namespace {
@@ -100,6 +101,11 @@ std::string chrome_events(const std::vector<TraceEvent>& events, std::uint32_t p
       json.member("network_us", static_cast<double>(wait > inside ? wait - inside : 0) / 1e3);
       json.member("queue_us", static_cast<double>(event.run.server.queue_ns) / 1e3);
       json.member("compute_us", static_cast<double>(event.run.server.compute_ns) / 1e3);
+      if (event.run.codings != 0) {
+        json.member("coding", wire::names_of(event.run.codings));
+        json.member("raw_bytes_sent", event.run.raw_bytes_sent);
+        json.member("raw_bytes_received", event.run.raw_bytes_received);
+      }
     } else {
       json.member("reason", name_of(event.reason));
     }

@@ -5,6 +5,8 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 
@@ -20,6 +22,7 @@ class LinkRate {
     if (bytes < kLeastBytes) return;
     const double rate =
         static_cast<double>(bytes) * 1e9 / static_cast<double>(std::max<std::uint64_t>(time_ns, 1));
+    latest_[count_++ % latest_.size()] = rate;
     if (!bytes_per_s_) {
       bytes_per_s_ = rate;
       return;
@@ -32,9 +35,17 @@ class LinkRate {
   }
   // Nothing before the first transfer that says anything.
   std::optional<double> bytes_per_s() const { return bytes_per_s_; }
+  // The fastest of the latest eight: a processor that is busy now and then does not make a link
+  // slow. Nothing before there are as many.
+  std::optional<double> best_of_latest() const {
+    if (count_ < latest_.size()) return std::nullopt;
+    return *std::max_element(latest_.begin(), latest_.end());
+  }
 
  private:
   std::optional<double> bytes_per_s_;
+  std::array<double, 8> latest_{};
+  std::size_t count_ = 0;
 };
 
 }  // namespace outboard::wire

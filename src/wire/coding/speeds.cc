@@ -67,6 +67,7 @@ void SpeedMeter::calibrate() {
       decode_[i].add(bytes.size(), decode_ns);
     }
     hash_.add(bytes.size(), time_ns([&] { (void)sha256(bytes); }));
+    first_ = current();
   });
 }
 
@@ -80,8 +81,17 @@ void SpeedMeter::decoded(Coding coding, std::uint64_t bytes, std::uint64_t time_
 
 void SpeedMeter::hashed(std::uint64_t bytes, std::uint64_t time_ns) { hash_.add(bytes, time_ns); }
 
+CodecSpeeds SpeedMeter::first_speeds() {
+  calibrate();
+  return first_;
+}
+
 CodecSpeeds SpeedMeter::speeds() {
   calibrate();
+  return current();
+}
+
+CodecSpeeds SpeedMeter::current() const {
   CodecSpeeds speeds;
   for (std::size_t i = 0; i < kCodings; ++i)
     speeds[i] = {encode_[i].bytes_per_s.load(std::memory_order_relaxed),
@@ -96,7 +106,7 @@ double SpeedMeter::hash_bytes_per_s() {
 
 CodingOffer make_offer(SpeedMeter& meter) {
   CodingOffer offer{.compressors = kAllCompressors};
-  const CodecSpeeds speeds = meter.speeds();
+  const CodecSpeeds speeds = meter.first_speeds();
   for (std::size_t i = 1; i < kCodings; ++i)
     offer.decode_mb_per_s[i] =
         static_cast<std::uint32_t>(std::clamp(speeds[i].decode_bytes_per_s / 1e6, 1.0, 1e6));

@@ -25,6 +25,8 @@ class SpeedMeter {
   void hashed(std::uint64_t bytes, std::uint64_t time_ns);
 
   CodecSpeeds speeds();
+  // The speeds of decoding as they were first: a peer that comes again is told the same.
+  CodecSpeeds first_speeds();
   double hash_bytes_per_s();
 
  private:
@@ -32,9 +34,11 @@ class SpeedMeter {
     std::atomic<double> bytes_per_s{0};
     void add(std::uint64_t bytes, std::uint64_t time_ns);
   };
+  CodecSpeeds current() const;
   std::once_flag calibrated_;
   std::array<Speed, kCodings> encode_, decode_;
   Speed hash_;
+  CodecSpeeds first_;
 };
 
 // Data of the feature "tensor coding": which compressors a side decodes, and how fast.
