@@ -35,7 +35,7 @@ inline constexpr std::size_t kTlsClientHelloBytes = 8u << 10;  // what comes bef
 // While it computes, a server sends a heartbeat this often; a peer that is silent for the stall
 // timeout is taken for dead.
 inline constexpr std::chrono::milliseconds kHeartbeatInterval{200};
-inline constexpr std::chrono::milliseconds kStallTimeout{1000};
+inline constexpr std::chrono::milliseconds kStallTimeout{800};
 inline constexpr std::chrono::milliseconds kConnectTimeout{2000};
 // A client is dropped that does not say hello, or stops in mid-frame or mid-reply, for this long.
 inline constexpr std::chrono::milliseconds kHandshakeTimeout{5'000};

@@ -11,7 +11,8 @@
 // loaded for the life of the process). Outputs outlive neither their preallocated buffers nor,
 // where a model passes an input through, the inputs.
 // Errors: kEngine with the engine's own code in native_code; kNotFound, kInvalid and kUnimplemented
-// for what is known before the engine is asked; kCancelled for a Run that was terminated.
+// for what is known before the engine is asked; kCancelled for a Run that was terminated;
+// kOverloaded when memory is short.
 #pragma once
 
 #include <cstddef>

@@ -16,8 +16,9 @@ File::~File() {
 }
 
 tl::unexpected<Error> file_error(std::string_view doing, const std::string& path, int code) {
-  return error(ErrorKind::kInternal, "{} ({}) failed: {}", doing, path,
-               std::generic_category().message(code));
+  const bool full = code == ENOSPC || code == EDQUOT;
+  return error(full ? ErrorKind::kOverloaded : ErrorKind::kInternal, "{} ({}) failed: {}", doing,
+               path, std::generic_category().message(code));
 }
 
 Result<File> open_file(const std::string& path, int flags) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The few file operations that the store and the ready file need, with errors as sentences.
-// Thread-safe. Errors: kInternal with the path and the system's reason.
+// Thread-safe. Errors: kOverloaded when the disk is full (later there may be room), else
+// kInternal, with the path and the system's reason.
 #pragma once
 
 #include <cstddef>

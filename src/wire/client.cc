@@ -281,7 +281,7 @@ Result<std::string> Client::receive_reply(Pooled& pooled, std::uint64_t request_
 Result<std::string> Client::exchange(FrameKind kind, std::string_view payload, FrameKind expected) {
   for (bool fresh = false;; fresh = true) {
     OB_TRY(Lease lease, acquire(fresh));
-    auto reply = exchange_on(*lease.held, kind, payload, expected);
+    auto reply = exchange_on(*lease.held, kind, payload, expected, options_.control_timeout);
     if (reply || std::exchange(lease->reported_error, false)) {
       lease.in_step();
       return reply;
@@ -291,11 +291,12 @@ Result<std::string> Client::exchange(FrameKind kind, std::string_view payload, F
 }
 
 Result<std::string> Client::exchange_on(Pooled& pooled, FrameKind kind, std::string_view payload,
-                                        FrameKind expected) {
+                                        FrameKind expected,
+                                        std::chrono::milliseconds stall_timeout) {
   const std::uint64_t request = pooled.next_request++;
   Stream& stream = pooled.connection.stream();
   OB_CHECK_OK(pooled.connection.send({.kind = kind, .request_id = request}, payload));
-  stream.set_stall_timeout(options_.control_timeout);
+  stream.set_stall_timeout(stall_timeout);
   auto reply = receive_reply(pooled, request, expected);
   stream.set_stall_timeout(options_.stall_timeout);
   return reply;
@@ -377,7 +378,7 @@ Result<void> Client::upload(const ModelPackage& package, const Progress& progres
   OB_TRY(Lease lease, acquire(/*fresh=*/true));
   const ModelManifest& manifest = package.manifest();
   OB_TRY(const std::string reply, exchange_on(*lease.held, FrameKind::kModelQuery, encode(manifest),
-                                              FrameKind::kModelState));
+                                              FrameKind::kModelState, options_.control_timeout));
   OB_TRY(ModelState state, decode_model_state(bytes_of(reply)));
   if (state.have_bytes.size() != manifest.files.size())
     return error(ErrorKind::kInvalid, "state of a model must name {} files, not {}",

@@ -43,8 +43,8 @@ struct ClientOptions {
   std::string software = "outboard";
   std::chrono::milliseconds connect_timeout = limits::kConnectTimeout;
   std::chrono::milliseconds stall_timeout = limits::kStallTimeout;
-  // Opening a session and uploading may keep the server busy without a heartbeat for longer.
-  std::chrono::milliseconds control_timeout{120'000};
+  // The same for requests that no Run waits for: a server may be busy with its disk.
+  std::chrono::milliseconds control_timeout{5'000};
   std::vector<Feature> features;
   // How tensors are coded on a link that is not within this machine (docs/wire.md).
   CodingMode coding = CodingMode::kOff;
@@ -208,10 +208,11 @@ class Client {
   Result<std::string> exchange(FrameKind kind, std::string_view payload, FrameKind expected);
   Result<ProbeAccount> probe_on(Pooled& pooled, std::string_view payload);
   Result<std::string> exchange_on(Pooled& pooled, FrameKind kind, std::string_view payload,
-                                  FrameKind expected);
+                                  FrameKind expected, std::chrono::milliseconds stall_timeout);
   Result<void> upload_file(Pooled& pooled, const ModelPackage& package, std::size_t index,
                            std::uint64_t have, std::uint64_t& done, const Progress& progress);
-  Result<SessionDescription> open_on(Pooled& pooled, const RemoteSession& session);
+  Result<SessionDescription> open_on(Pooled& pooled, const RemoteSession& session,
+                                     std::chrono::milliseconds stall_timeout);
   Result<void> open_ahead(Pooled& pooled, const RemoteSession& session);
   Result<RunAccount> run_on(Pooled& pooled, RunRequest& request,
                             std::span<const InputTensor> inputs, OutputSink& sink,

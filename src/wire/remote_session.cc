@@ -35,7 +35,7 @@ Result<std::shared_ptr<RemoteSession>> Client::open(const Sha256& model,
   std::shared_ptr<RemoteSession> session(new RemoteSession(*this, next_handle_++, model, options));
   for (bool fresh = false;; fresh = true) {
     OB_TRY(Lease lease, acquire(fresh));
-    auto description = open_on(*lease.held, *session);
+    auto description = open_on(*lease.held, *session, options_.control_timeout);
     if (description || std::exchange(lease->reported_error, false)) lease.in_step();
     if (description) {
       session->description_ = std::move(*description);
@@ -46,10 +46,11 @@ Result<std::shared_ptr<RemoteSession>> Client::open(const Sha256& model,
   }
 }
 
-Result<SessionDescription> Client::open_on(Pooled& pooled, const RemoteSession& session) {
+Result<SessionDescription> Client::open_on(Pooled& pooled, const RemoteSession& session,
+                                           std::chrono::milliseconds stall_timeout) {
   const SessionOpen request{session.handle_, session.model_, session.options_};
-  OB_TRY(const std::string reply,
-         exchange_on(pooled, FrameKind::kSessionOpen, encode(request), FrameKind::kSessionOpened));
+  OB_TRY(const std::string reply, exchange_on(pooled, FrameKind::kSessionOpen, encode(request),
+                                              FrameKind::kSessionOpened, stall_timeout));
   pooled.open_handles.insert(session.handle_);
   return decode_session_description(bytes_of(reply));
 }
@@ -317,7 +318,7 @@ Result<RunAccount> RemoteSession::run(std::span<const std::uint32_t> outputs,
     if (pooled.hello_ahead != 0) {
       OB_CHECK_OK(client_.open_ahead(pooled, *this));
     } else if (!pooled.open_handles.contains(handle_)) {
-      if (auto opened = client_.open_on(pooled, *this); !opened)
+      if (auto opened = client_.open_on(pooled, *this, client_.options_.stall_timeout); !opened)
         account = tl::make_unexpected(std::move(opened).error());
     }
     if (pooled.open_handles.contains(handle_))

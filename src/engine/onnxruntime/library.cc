@@ -125,9 +125,20 @@ Result<std::string> find_onnxruntime_library() {
                tried);
 }
 
+// The library has no code of its own for it: memory that is short now may be there later, or
+// elsewhere, so the request is not to blame.
+static bool is_about_memory(std::string_view message) {
+  for (const std::string_view sign : {"bad_alloc", "Failed to allocate memory", "out of memory",
+                                      "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED"}) {
+    if (message.find(sign) != std::string_view::npos) return true;
+  }
+  return false;
+}
+
 Result<void> Library::check(OrtStatus* status) const {
   if (status == nullptr) return {};
-  Error error{ErrorKind::kEngine, api_->GetErrorMessage(status),
+  const std::string message = api_->GetErrorMessage(status);
+  Error error{is_about_memory(message) ? ErrorKind::kOverloaded : ErrorKind::kEngine, message,
               static_cast<std::int32_t>(api_->GetErrorCode(status))};
   api_->ReleaseStatus(status);
   return tl::make_unexpected(std::move(error));

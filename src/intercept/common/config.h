@@ -26,6 +26,7 @@ struct Config {
   wire::Spool spool = wire::Spool::kDisk;
   wire::CodingMode coding = wire::CodingMode::kAuto;
   bool shared_memory = true;  // with a server on the same host
+  std::uint64_t seed = 0;     // of what is drawn at random; 0: another one in each process
   bool summary = false;       // a table on standard error at exit
   std::string json_path;      // "": none; absolute
   std::string trace_path;     // "": none; absolute

@@ -2,6 +2,7 @@
 #include "intercept/common/process.h"
 
 #include <pthread.h>
+#include <sys/random.h>
 
 #include <cstdlib>
 
@@ -23,10 +24,18 @@ Config config_from_environment() {
   return {};
 }
 
+std::uint64_t random_seed() {
+  std::uint64_t seed = 0;
+  [[maybe_unused]] const ssize_t size = ::getrandom(&seed, sizeof seed, 0);
+  return seed;
+}
+
 wire::ClientOptions interposer_options(const Config& config) {
   wire::ClientOptions options;
   options.software = "outboard interposer";
   options.shared_memory = config.shared_memory;
+  // A Run may need a connection, and must not wait for it longer than for a reply.
+  options.connect_timeout = limits::kStallTimeout;
   return options;
 }
 
@@ -69,7 +78,8 @@ Process* Process::exchange_current(Process* process) {
 Process::Process(std::uint64_t generation, Config config, wire::ClientOptions client_options)
     : generation_(generation),
       config_(std::move(config)),
-      client_options_(with_coding(std::move(client_options), config_.coding)) {
+      client_options_(with_coding(std::move(client_options), config_.coding)),
+      seed_(config_.seed != 0 ? config_.seed : random_seed()) {
   for (const wire::Access& server : config_.servers) {
     links_.push_back(std::make_unique<ServerLink>(*this, server));
   }

@@ -60,6 +60,8 @@ class Process {
 
   // Of a core that this process may use, looked up again every other second.
   double cpu_share(double now_us);
+  // Another number each time; follows from Config::seed.
+  std::uint64_t random() { return random_.fetch_add(0x9e3779b97f4a7c15u) ^ seed_; }
 
   // Writes the summary, JSON and trace that were asked for; once.
   void report();
@@ -77,6 +79,8 @@ class Process {
   const std::uint64_t generation_;
   const Config config_;
   const wire::ClientOptions client_options_;
+  const std::uint64_t seed_;
+  std::atomic<std::uint64_t> random_{0};
   std::vector<std::unique_ptr<ServerLink>> links_;
   std::atomic<double> cpu_share_{1}, cpu_share_until_us_{0};
   std::atomic<bool> warned_{false};

@@ -19,7 +19,6 @@ using std::chrono::milliseconds;
 // Probes: often enough to see a step within two seconds, small enough to cost nothing that is felt.
 constexpr milliseconds kProbeInterval{400}, kWatched{3000};
 constexpr std::size_t kProbeBytes = 16'000;
-constexpr milliseconds kFirstBackoff{50}, kLastBackoff{5000};
 
 bool means_lost(ErrorKind kind) {
   return kind == ErrorKind::kDisconnected || kind == ErrorKind::kMaybeExecuted ||
@@ -32,7 +31,7 @@ ServerLink::ServerLink(Process& process, wire::Access server)
     : process_(process),
       address_(server.endpoint.to_string()),
       client_(std::move(server), process.client_options()),
-      backoff_(kFirstBackoff) {}
+      backoff_(process.random()) {}
 
 void ServerLink::set_state(State state) {
   const State before = state_.exchange(state, std::memory_order_acq_rel);
@@ -86,14 +85,15 @@ Result<std::shared_ptr<wire::RemoteSession>> ServerLink::open(
     return client_.open(model.id(), options);
   };
   auto session = attempt();
-  // It answered, if only to refuse.
-  if (session || (!note(session.error()) && state() == State::kUnknown)) set_state(State::kUp);
+  // It answered, if only to refuse. Being full for one model says nothing of the others.
+  const bool lost = !session && means_lost(session.error().kind) && note(session.error());
+  if (!lost && state() == State::kUnknown) set_state(State::kUp);
   return session;
 }
 
-void ServerLink::enqueue(const std::shared_ptr<Session>& session) {
+void ServerLink::enqueue(const std::shared_ptr<Session>& session, std::chrono::milliseconds delay) {
   std::unique_lock lock(mutex_);
-  queue_.push_back(session);
+  queue_.push_back({session, Clock::monotonic().now() + delay});
   start_thread(lock);
   wake_.notify_all();
 }
@@ -145,6 +145,7 @@ void ServerLink::probe() {
 }
 
 void ServerLink::stop() {
+  const std::lock_guard lock(mutex_);
   stopping_.store(true);
   wake_.notify_all();
 }
@@ -164,14 +165,37 @@ void ServerLink::start_thread(const std::unique_lock<std::mutex>&) {
 }
 
 void ServerLink::wait_until_it_answers(std::unique_lock<std::mutex>& lock) {
-  wake_.wait_for(lock, backoff_, [&] { return stopping_.load(); });
-  backoff_ = std::min(backoff_ * 2, kLastBackoff);
+  wake_.wait_for(lock, backoff_.next(), [&] { return stopping_.load(); });
   if (stopping_.load()) return;
   lock.unlock();
   client_.drop_idle();
   const bool answers = client_.ping().has_value();
   lock.lock();
   if (answers) set_state(State::kUp);
+}
+
+bool ServerLink::has_due() const {
+  const Nanoseconds now = Clock::monotonic().now();
+  return std::any_of(queue_.begin(), queue_.end(),
+                     [&](const Waiting& waiting) { return waiting.due <= now; });
+}
+
+// The first session in the queue whose time has come; nullptr: look again.
+std::shared_ptr<Session> ServerLink::next_due(std::unique_lock<std::mutex>& lock) {
+  if (queue_.empty()) {
+    wake_.wait(lock);
+    return nullptr;
+  }
+  const auto first = std::min_element(queue_.begin(), queue_.end(),
+                                      [](const auto& a, const auto& b) { return a.due < b.due; });
+  const Nanoseconds now = Clock::monotonic().now();
+  if (first->due > now) {
+    wake_.wait_for(lock, first->due - now);
+    return nullptr;
+  }
+  auto session = first->session.lock();
+  queue_.erase(first);
+  return session;
 }
 
 void ServerLink::work() {
@@ -181,32 +205,22 @@ void ServerLink::work() {
       wait_until_it_answers(lock);
       continue;
     }
-    if (queue_.empty() && is_watched()) {
+    if (is_watched() && !has_due()) {
       lock.unlock();
       probe();
       lock.lock();
-      wake_.wait_for(lock, kProbeInterval, [&] { return stopping_.load() || !queue_.empty(); });
+      wake_.wait_for(lock, kProbeInterval, [&] { return stopping_.load() || has_due(); });
       continue;
     }
-    if (queue_.empty()) {
-      wake_.wait(lock);
-      continue;
-    }
-    const std::weak_ptr<Session> next = queue_.front();
-    queue_.pop_front();
+    auto session = next_due(lock);
+    if (session == nullptr) continue;
     lock.unlock();
-    bool again = false;
-    if (auto session = next.lock()) {
-      again = !session->attach_in_background(*this);
-      // Perhaps the last owner, whose end closes what the vendor's library holds.
-      process_.in_vendor_code([&] { session.reset(); });
-    }
+    const bool again = !session->attach_in_background(*this);
+    if (again) enqueue(session);
+    // Perhaps the last owner, whose end closes what the vendor's library holds.
+    process_.in_vendor_code([&] { session.reset(); });
     lock.lock();
-    if (again) {
-      queue_.push_back(next);
-    } else {
-      backoff_ = kFirstBackoff;
-    }
+    if (!again) backoff_.reset();
   }
 }
 

@@ -12,7 +12,9 @@
 #include <mutex>
 #include <string>
 
+#include "base/clock.h"
 #include "base/result.h"
+#include "intercept/common/backoff.h"
 #include "intercept/common/link_estimate.h"
 #include "wire/client.h"
 #include "wire/model_package.h"
@@ -62,14 +64,16 @@ class ServerLink {
   // server.
   wire::Client::Progress behind_runs();
 
-  // Has the background thread bring this session to the server, sooner or later.
-  void enqueue(const std::shared_ptr<Session>& session);
+  // Has the background thread bring this session to the server, once `delay` has passed.
+  void enqueue(const std::shared_ptr<Session>& session, std::chrono::milliseconds delay = {});
   void stop();  // ends what is under way in the background; does not wait
 
  private:
   void start_thread(const std::unique_lock<std::mutex>& lock);
   void work();
   void wait_until_it_answers(std::unique_lock<std::mutex>& lock);
+  bool has_due() const;
+  std::shared_ptr<Session> next_due(std::unique_lock<std::mutex>& lock);
   void set_state(State state);
   bool is_watched() const;
 
@@ -81,8 +85,12 @@ class ServerLink {
   std::mutex upload_mutex_;  // one upload at a time
   std::mutex mutex_;
   std::condition_variable wake_;
-  std::deque<std::weak_ptr<Session>> queue_;
-  std::chrono::milliseconds backoff_;
+  struct Waiting {
+    std::weak_ptr<Session> session;
+    Nanoseconds due;
+  };
+  std::deque<Waiting> queue_;
+  Backoff backoff_;
   bool has_thread_ = false;
   LinkEstimate estimate_;
   std::atomic<std::int64_t> watched_until_ns_{0};

@@ -28,6 +28,7 @@ struct Session::Live {
     std::shared_ptr<wire::RemoteSession> remote;
     bool under_way = false;  // the background is at it, or waits for the server
     bool refused = false;    // it would not take this model
+    Backoff retry;           // while it is full
   };
 
   Live(Process& p, const SessionSpec& spec)
@@ -36,7 +37,7 @@ struct Session::Live {
         account(p.new_account(spec.model_name)),
         estimates(p.links().size()) {
     account->set_model(spec.package->id().hex(), spec.package->total_bytes());
-    for (const auto& link : p.links()) sides.push_back({link.get(), nullptr});
+    for (const auto& link : p.links()) sides.push_back({.link = link.get(), .retry = Backoff(p.random())});
   }
   Side& side_of(const ServerLink& link) {
     return *std::find_if(sides.begin(), sides.end(),
@@ -55,6 +56,16 @@ struct Session::Live {
   bool local_coming = false;  // being opened in the background
   std::mutex opening;         // held by the thread that opens the local side
 };
+
+namespace {
+
+// Refusals that may be other ones later.
+bool may_pass(ErrorKind kind) {
+  return kind == ErrorKind::kOverloaded || kind == ErrorKind::kInternal ||
+         kind == ErrorKind::kNotFound;
+}
+
+}  // namespace
 
 Session::Session(SessionSpec spec)
     : spec_(std::move(spec)), profile_(spec_.profiling ? std::make_unique<Trace>() : nullptr) {}
@@ -110,7 +121,7 @@ std::optional<wire::SessionDescription> Session::attach_now(bool upload) {
       attach_to_spares(live);
       return (*remote)->description();
     }
-    if (remote.error().kind == ErrorKind::kNotFound) return std::nullopt;
+    if (may_pass(remote.error().kind)) return std::nullopt;
     // Whoever creates the session says so, unless there is something worse to say.
     if (!link->usable()) continue;
     refused(live, *link, remote.error(), LogLevel::kInfo);
@@ -160,6 +171,18 @@ void Session::attach_to_spares(Live& live) {
   for (ServerLink* link : spares) link->enqueue(shared_from_this());
 }
 
+// The side stays under way meanwhile.
+void Session::retry_later(Live& live, ServerLink& link) {
+  std::chrono::milliseconds delay{};
+  {
+    const std::lock_guard lock(live.mutex);
+    Live::Side& side = live.side_of(link);
+    side.under_way = true;
+    delay = side.retry.next();
+  }
+  link.enqueue(shared_from_this(), delay);
+}
+
 bool Session::attach_in_background(ServerLink& link) {
   Live& live = this->live();
   bool is_spare = false;
@@ -174,13 +197,27 @@ bool Session::attach_in_background(ServerLink& link) {
     attach_later();  // somewhere else meanwhile, where there is another
     return false;
   }
+  if (!remote && may_pass(remote.error().kind)) {
+    // Full, short of memory or of disk: not a word each time, and not for ever.
+    bool again = false;
+    {
+      const std::lock_guard lock(live.mutex);
+      again = live.side_of(link).retry.has_begun();
+    }
+    refused(live, link, remote.error(), again ? LogLevel::kDebug : LogLevel::kWarn);
+    retry_later(live, link);
+    return true;
+  }
   const bool refuses = !remote;
   {
     const std::lock_guard lock(live.mutex);
     Live::Side& side = live.side_of(link);
     side.under_way = false;
     side.refused = refuses;
-    if (remote) side.remote = std::move(*remote);
+    if (remote) {
+      side.remote = std::move(*remote);
+      side.retry.reset();
+    }
   }
   if (refuses) {
     refused(live, link, remote.error(), LogLevel::kWarn);

@@ -93,6 +93,7 @@ class Session : public std::enable_shared_from_this<Session> {
   void attach_to_spares(Live& live);
   void open_local_later(Live& live);
   void give_local_back(Live& live);
+  void retry_later(Live& live, ServerLink& link);
   void refused(Live& live, const ServerLink& link, const Error& error, LogLevel level);
 
   const SessionSpec spec_;

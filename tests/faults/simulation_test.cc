@@ -1,0 +1,304 @@
+// SPDX-License-Identifier: Apache-2.0
+// Every fault, a thousand times, each time another execution: the real client and the real server
+// under one seed (sim/scheduler.h), three threads of Runs, one fault at a call that the seed draws.
+// In every one: no Run fails, no result is wrong, no Run takes longer than a second plus one local
+// Run, Runs are on the server again within 5 s of its return, and nothing is left on either side.
+//
+// OUTBOARD_SIM_SEEDS: how many seeds a fault gets (default 1000). OUTBOARD_SIM_SEED: only this one.
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <string>
+
+#include "base/log.h"
+#include "tests/faults/sim/world.h"
+
+namespace outboard::sim {
+namespace {
+
+using namespace std::chrono_literals;
+using Effect = Strike::Effect;
+using std::chrono::milliseconds;
+using std::chrono::nanoseconds;
+
+enum class Fault {
+  kConnectRefused,
+  kSendCloses,
+  kCutInRequest,
+  kReceiveCloses,
+  kCutInReply,
+  kServerKilled,
+  kServerStopped,
+  kLinkCut,
+  kStalled,
+  kTrickle,
+  kEmptyStore,
+  kDiskFull,
+  kMemoryShort,
+  kAddressChanged,
+  kFork,
+  kClientKilled,
+};
+
+constexpr std::uint64_t kStoreBytes = 1u << 20;
+constexpr milliseconds kPause{300};
+
+std::uint64_t from_environment(const char* name, std::uint64_t fallback) {
+  const char* text = std::getenv(name);
+  return text == nullptr ? fallback : std::strtoull(text, nullptr, 10);
+}
+
+std::size_t open_descriptors() {
+  const std::filesystem::directory_iterator all("/proc/self/fd");
+  return static_cast<std::size_t>(std::distance(begin(all), end(all)));
+}
+
+std::size_t resident_bytes() {
+  std::size_t pages = 0, resident = 0;
+  std::ifstream("/proc/self/statm") >> pages >> resident;
+  return resident * 4096;
+}
+
+struct Outcome {
+  std::uint64_t runs = 0, failed = 0, wrong = 0;
+  nanoseconds longest{}, back{};
+  bool came_back = false, struck = false, all_ended = false;
+  std::uint64_t server_connections = 0, server_in_flight = 0, server_bytes = 0, server_sessions = 0;
+  std::size_t streams = 0;
+};
+
+// One execution.
+class Round {
+ public:
+  Round(Fault fault, std::uint64_t seed, const std::string& folder)
+      : fault_(fault),
+        random_(seed),
+        seed_(seed),
+        server_(folder, kStoreBytes),
+        network_(
+            kServer, [this](auto stream) { server_.accept(std::move(stream)); }, seed),
+        model_{.scale = static_cast<float>(random_.between(2, 9)),
+               .offset = static_cast<float>(random_.below(100)),
+               .remote = std::chrono::microseconds(random_.between(1'000, 40'000)),
+               .local = 200ms} {}
+
+  Outcome play() {
+    if (fault_ == Fault::kMemoryShort) server_.engine().short_of_memory = true;
+    if (fault_ == Fault::kDiskFull) set_disk_full(true);
+    // A fault of a call strikes anywhere from the first handshake and the upload on.
+    network_.set_strike(strike());
+    intercept::Config config;
+    config.servers = {
+        {.kind = wire::Endpoint::Kind::kTcp, .host = "simulated", .port = 1, .path = {}}};
+    client_ = std::make_unique<ClientProcess>(kFirstClient, network_, model_, config);
+    client_->start(3, kPause, seed_);
+    outcome_.struck = wait_until([&] { return network_.struck(); }, 10s);
+    happen();
+    const nanoseconds returned = now();
+    const std::uint64_t before = client_->server_runs();
+    outcome_.came_back = wait_until([&] { return client_->server_runs() > before; }, 30s);
+    outcome_.back = now() - returned;
+    client_->stop();
+    end();
+    return outcome_;
+  }
+
+ private:
+  Strike strike() {
+    // These two let nobody attach, so there are few calls.
+    const bool few = fault_ == Fault::kDiskFull || fault_ == Fault::kMemoryShort;
+    const std::uint64_t at = random_.below(few ? 5 : 24);
+    switch (fault_) {
+      case Fault::kConnectRefused:
+        return {Call::kConnect, random_.below(2), Effect::kClose};
+      case Fault::kSendCloses:
+        return {Call::kSend, at, Effect::kClose};
+      case Fault::kCutInRequest:
+        return {Call::kSend, at, Effect::kPartial};
+      case Fault::kReceiveCloses:
+        return {Call::kReceive, at, Effect::kClose};
+      case Fault::kCutInReply:
+        return {Call::kReceive, at, Effect::kPartial};
+      default:
+        return {random_.below(2) == 0 ? Call::kSend : Call::kReceive, at, Effect::kNothing};
+    }
+  }
+
+  static void sleep(nanoseconds time) { std::this_thread::sleep_for(time); }
+
+  // What follows once the call has been reached; returns when the server is back.
+  void happen() {
+    const milliseconds outage(random_.between(1, 3000));
+    switch (fault_) {
+      case Fault::kServerKilled:
+      case Fault::kEmptyStore:
+        network_.set_trouble(Trouble::kRefused);
+        server_.kill();
+        if (fault_ == Fault::kEmptyStore) server_.empty_store();
+        sleep(outage);
+        server_.start(kStoreBytes);
+        network_.set_trouble(Trouble::kNone);
+        break;
+      case Fault::kServerStopped:
+        freeze(kServer);
+        sleep(outage);
+        thaw(kServer);
+        break;
+      case Fault::kLinkCut:
+        network_.set_trouble(Trouble::kSilent);
+        sleep(outage);
+        network_.forget_connections();
+        network_.set_trouble(Trouble::kNone);
+        break;
+      case Fault::kStalled:
+        network_.set_trouble(Trouble::kSilent);
+        sleep(10s);
+        network_.set_trouble(Trouble::kNone);
+        break;
+      case Fault::kTrickle:
+        network_.set_trouble(Trouble::kTrickle);
+        sleep(outage);
+        network_.set_trouble(Trouble::kNone);
+        break;
+      case Fault::kDiskFull:
+      case Fault::kMemoryShort:
+        sleep(outage);
+        EXPECT_EQ(client_->server_runs(), 0u);
+        server_.engine().short_of_memory = false;
+        set_disk_full(false);
+        break;
+      case Fault::kAddressChanged:
+        network_.forget_connections();
+        break;
+      case Fault::kFork:
+        client_->stop();
+        client_->fork();
+        client_->start(3, kPause, seed_ + 1);
+        break;
+      case Fault::kClientKilled:
+        freeze(kFirstClient);
+        network_.close_server_ends();
+        check_forgotten_by_server();
+        thaw(kFirstClient);
+        break;
+      default:
+        break;
+    }
+  }
+
+  // Whatever a client held on the server goes with its connections.
+  void check_forgotten_by_server() {
+    const auto& statistics = server_.shared().statistics;
+    outcome_.all_ended =
+        wait_until([&] { return statistics.connections == 0 && statistics.in_flight == 0; }, 2s);
+    EXPECT_TRUE(outcome_.all_ended) << "the server keeps what a killed client had";
+  }
+
+  void end() {
+    const ClientStatistics& statistics = client_->statistics();
+    outcome_.runs = statistics.runs;
+    outcome_.failed = statistics.failed;
+    outcome_.wrong = statistics.wrong;
+    outcome_.longest = nanoseconds(statistics.longest_ns);
+    outcome_.all_ended = client_->end();
+    network_.expire_silent();
+    const auto& shared = server_.shared();
+    wait_until([&] { return shared.statistics.connections == 0; }, 2s);
+    outcome_.server_connections = shared.statistics.connections;
+    outcome_.server_in_flight = shared.statistics.in_flight;
+    outcome_.server_bytes = shared.statistics.in_flight_bytes;
+    for (const auto& row : shared.tenants.local().sessions().rows())
+      outcome_.server_sessions += row.users;
+    outcome_.streams = network_.open_streams();
+    client_.reset();
+  }
+
+  const Fault fault_;
+  Random random_;
+  const std::uint64_t seed_;
+  ServerProcess server_;
+  Network network_;
+  const Affine model_;
+  std::unique_ptr<ClientProcess> client_;
+  Outcome outcome_;
+};
+
+class Faults : public testing::Test {
+ protected:
+  // `back_limit`: how long after the server's return a Run is there again.
+  void play(Fault fault, nanoseconds run_limit = 1s + 250ms, nanoseconds back_limit = 5s) {
+    const std::uint64_t seeds = from_environment("OUTBOARD_SIM_SEEDS", 1000);
+    const std::uint64_t only = from_environment("OUTBOARD_SIM_SEED", 0);
+    set_log_sink(only == 0 ? LogSink([](LogLevel, std::string_view) {}) : nullptr);
+    // In memory where there is such a folder: the store syncs its files.
+    const std::filesystem::path memory_folder("/dev/shm");
+    const auto parent = std::filesystem::is_directory(memory_folder)
+                            ? memory_folder
+                            : std::filesystem::temp_directory_path();
+    const std::string folder = (parent / fmt::format("outboard-sim-{}", ::getpid())).string();
+    std::size_t descriptors = 0, memory = 0;
+    nanoseconds longest{}, back{};
+    std::uint64_t runs = 0, struck = 0;
+    for (std::uint64_t i = 1; i <= seeds && !HasFailure(); ++i) {
+      const std::uint64_t seed = only == 0 ? i : only;
+      if (i > 1 && only != 0) break;
+      Outcome outcome;
+      simulate({.seed = seed}, [&] {
+        install_processes();
+        Round round(fault, seed, folder);
+        outcome = round.play();
+      });
+      std::filesystem::remove_all(folder);
+      const std::string where = fmt::format("seed {}", seed);
+      EXPECT_EQ(outcome.failed, 0u) << where;
+      EXPECT_EQ(outcome.wrong, 0u) << where;
+      EXPECT_TRUE(outcome.struck) << where;
+      EXPECT_LE(outcome.longest, run_limit) << where << ": a Run took too long";
+      EXPECT_TRUE(outcome.came_back) << where;
+      EXPECT_LE(outcome.back, back_limit) << where << ": too late on the server again";
+      EXPECT_TRUE(outcome.all_ended) << where << ": threads of the client are left";
+      EXPECT_EQ(outcome.server_connections, 0u) << where;
+      EXPECT_EQ(outcome.server_in_flight, 0u) << where;
+      EXPECT_EQ(outcome.server_bytes, 0u) << where;
+      EXPECT_EQ(outcome.server_sessions, 0u) << where;
+      EXPECT_EQ(outcome.streams, 0u) << where;
+      longest = std::max(longest, outcome.longest);
+      back = std::max(back, outcome.back);
+      runs += outcome.runs;
+      struck += outcome.struck ? 1 : 0;
+      // After some rounds everything that is made once has been made.
+      if (i == std::min<std::uint64_t>(50, seeds) || HasFailure()) {
+        descriptors = open_descriptors();
+        memory = resident_bytes();
+      }
+    }
+    EXPECT_LE(open_descriptors(), descriptors);
+    EXPECT_LE(resident_bytes(), memory + (8u << 20));
+    std::printf("    %llu rounds, %llu Runs; longest Run %.0f ms, back after at most %.0f ms\n",
+                static_cast<unsigned long long>(struck), static_cast<unsigned long long>(runs),
+                std::chrono::duration<double, std::milli>(longest).count(),
+                std::chrono::duration<double, std::milli>(back).count());
+  }
+};
+
+TEST_F(Faults, ConnectRefused) { play(Fault::kConnectRefused); }
+TEST_F(Faults, SendCloses) { play(Fault::kSendCloses); }
+TEST_F(Faults, CutInARequest) { play(Fault::kCutInRequest); }
+TEST_F(Faults, ReceiveCloses) { play(Fault::kReceiveCloses); }
+TEST_F(Faults, CutInAReply) { play(Fault::kCutInReply); }
+TEST_F(Faults, ServerKilled) { play(Fault::kServerKilled); }
+TEST_F(Faults, ServerStopped) { play(Fault::kServerStopped, 2s); }
+TEST_F(Faults, LinkCut) { play(Fault::kLinkCut); }
+TEST_F(Faults, StalledForTenSeconds) { play(Fault::kStalled); }
+TEST_F(Faults, Trickle) { play(Fault::kTrickle, 15s); }
+TEST_F(Faults, RestartedWithAnEmptyStore) { play(Fault::kEmptyStore); }
+TEST_F(Faults, DiskFull) { play(Fault::kDiskFull); }
+TEST_F(Faults, MemoryShort) { play(Fault::kMemoryShort); }
+TEST_F(Faults, AddressChanged) { play(Fault::kAddressChanged); }
+TEST_F(Faults, Fork) { play(Fault::kFork); }
+TEST_F(Faults, ClientKilled) { play(Fault::kClientKilled); }
+
+}  // namespace
+}  // namespace outboard::sim
