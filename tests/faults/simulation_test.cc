@@ -289,7 +289,7 @@ TEST_F(Faults, CutInARequest) { play(Fault::kCutInRequest); }
 TEST_F(Faults, ReceiveCloses) { play(Fault::kReceiveCloses); }
 TEST_F(Faults, CutInAReply) { play(Fault::kCutInReply); }
 TEST_F(Faults, ServerKilled) { play(Fault::kServerKilled); }
-TEST_F(Faults, ServerStopped) { play(Fault::kServerStopped, 2s); }
+TEST_F(Faults, ServerStopped) { play(Fault::kServerStopped, 3s); }
 TEST_F(Faults, LinkCut) { play(Fault::kLinkCut); }
 TEST_F(Faults, StalledForTenSeconds) { play(Fault::kStalled); }
 TEST_F(Faults, Trickle) { play(Fault::kTrickle, 15s); }
