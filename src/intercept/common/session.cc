@@ -37,7 +37,8 @@ struct Session::Live {
         account(p.new_account(spec.model_name)),
         estimates(p.links().size()) {
     account->set_model(spec.package->id().hex(), spec.package->total_bytes());
-    for (const auto& link : p.links()) sides.push_back({.link = link.get(), .retry = Backoff(p.random())});
+    for (const auto& link : p.links())
+      sides.push_back({link.get(), nullptr, false, false, Backoff(p.random())});
   }
   Side& side_of(const ServerLink& link) {
     return *std::find_if(sides.begin(), sides.end(),
