@@ -41,7 +41,7 @@ class Stream {
   // the stream is kDisconnected.
   virtual Result<std::size_t> read_some(std::span<const iovec> buffers) = 0;
   // The same without blocking: 0 when nothing is there. Only where can_look().
-  virtual Result<std::size_t> read_what_is_there(std::span<const iovec> buffers) {
+  virtual Result<std::size_t> read_what_is_there(std::span<const iovec> /*buffers*/) {
     return std::size_t{0};
   }
   virtual bool can_look() const { return false; }
