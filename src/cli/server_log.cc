@@ -64,13 +64,13 @@ std::pair<std::string_view, std::string_view> take_field(std::string_view& rest)
 }
 
 nlohmann::json number_or_text(std::string_view value) {
-  const char* end = value.data() + value.size();
+  const char* begin = value.data();
+  const char* end = begin + value.size();
   std::int64_t whole = 0;
-  if (const auto got = std::from_chars(value.data(), end, whole);
-      got.ec == std::errc{} && got.ptr == end)
+  if (const auto got = std::from_chars(begin, end, whole); got.ec == std::errc{} && got.ptr == end)
     return whole;
   double real = 0;
-  if (const auto got = std::from_chars(value.data(), end, real, std::chars_format::fixed);
+  if (const auto got = std::from_chars(begin, end, real, std::chars_format::fixed);
       got.ec == std::errc{} && got.ptr == end)
     return real;
   return value;
