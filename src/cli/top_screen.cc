@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <map>
 #include <utility>
 #include <vector>
@@ -77,10 +78,11 @@ void add_times(const json& now, Lines& lines) {
   const double total = wait + compute;
   for (const auto& [title, name] : {std::pair{"wait", "queue_wait"}, {"compute", "compute"}}) {
     const double share = total > 0 ? number(at(now, {name, "mean_us"})) / total : 0;
-    lines.push_back(fmt::format("{:<10}p50 {:>9}  p95 {:>9}  max {:>9}  {:>4.0f} % {}", title,
-                                time(at(now, {name, "p50_us"})), time(at(now, {name, "p95_us"})),
-                                time(at(now, {name, "max_us"})), share * 100,
-                                std::string(static_cast<std::size_t>(share * 20 + 0.5), '#')));
+    lines.push_back(
+        fmt::format("{:<10}p50 {:>9}  p95 {:>9}  max {:>9}  {:>4.0f} % {}", title,
+                    time(at(now, {name, "p50_us"})), time(at(now, {name, "p95_us"})),
+                    time(at(now, {name, "max_us"})), share * 100,
+                    std::string(static_cast<std::size_t>(std::lround(share * 20)), '#')));
   }
 }
 
@@ -129,8 +131,9 @@ void add_models(const json& now, const Rates& rates, Lines& lines) {
   const auto models = models_of(now);
   std::vector<std::pair<std::string, ModelRow>> rows(models.begin(), models.end());
   const auto more = [&](const auto& row) { return row.second.runs - earlier[row.first].runs; };
-  std::stable_sort(rows.begin(), rows.end(), [&](const auto& a, const auto& b) {
-    return std::pair(more(a), a.second.runs) > std::pair(more(b), b.second.runs);
+  std::sort(rows.begin(), rows.end(), [&](const auto& a, const auto& b) {
+    const std::pair of_a(more(a), a.second.runs), of_b(more(b), b.second.runs);
+    return of_a != of_b ? of_a > of_b : a.first < b.first;
   });
   lines.push_back("");
   lines.push_back(
