@@ -26,7 +26,8 @@ double number(const std::optional<std::string>& text) {
 // Version 2: "max 100000" or "10000 100000".
 double share_of_v2(const ReadFile& read, const std::string& folder) {
   const auto text = read(folder + "/cpu.max");
-  const auto space = text ? text->find(' ') : std::string::npos;
+  if (!text) return 1;
+  const auto space = text->find(' ');
   if (space == std::string::npos || text->starts_with("max")) return 1;
   const double period = std::strtod(text->c_str() + space, nullptr);
   return period > 0 ? std::strtod(text->c_str(), nullptr) / period : 1;
