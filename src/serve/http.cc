@@ -5,6 +5,7 @@
 #include <boost/beast/core.hpp>
 #include <boost/beast/http.hpp>
 #include <thread>
+#include <tuple>
 #include <utility>
 
 #include "base/log.h"
@@ -69,7 +70,7 @@ class Exchange : public std::enable_shared_from_this<Exchange> {
     if (request.method() != http::verb::head) reply_.body() = std::move(found.body);
     http::async_write(stream_, reply_, [self = shared_from_this()](error_code, std::size_t) {
       error_code ignored;
-      self->stream_.socket().shutdown(asio::ip::tcp::socket::shutdown_send, ignored);
+      std::ignore = self->stream_.socket().shutdown(asio::ip::tcp::socket::shutdown_send, ignored);
     });
   }
 
@@ -93,10 +94,10 @@ struct HttpDoor::Listening {
                                         asio::ip::tcp::resolver::passive, failed);
     if (!failed) {
       const asio::ip::tcp::endpoint address = found.begin()->endpoint();
-      acceptor.open(address.protocol(), failed);
-      if (!failed) acceptor.set_option(asio::socket_base::reuse_address(true), failed);
-      if (!failed) acceptor.bind(address, failed);
-      if (!failed) acceptor.listen(asio::socket_base::max_listen_connections, failed);
+      failed = acceptor.open(address.protocol(), failed);
+      if (!failed) failed = acceptor.set_option(asio::socket_base::reuse_address(true), failed);
+      if (!failed) failed = acceptor.bind(address, failed);
+      if (!failed) failed = acceptor.listen(asio::socket_base::max_listen_connections, failed);
     }
     if (failed)
       return error(ErrorKind::kInvalid, "cannot listen for HTTP at ({}): {}", endpoint.to_string(),
