@@ -367,9 +367,9 @@ Result<void> Peer::make_room(const SessionPool::Use& use, const wire::RunRequest
   for (std::size_t i = 0; i < sizes.size(); ++i) {
     if (sizes[i] == 0) continue;
     const engine::ValueInfo& info = declared[request.outputs[i]];
-    outputs.places[i] = shared_link_->place(sizes[i]);
-    if (outputs.places[i])
-      outputs.buffers[i] = {.type = info.type, .dims = info.dims, .data = outputs.places[i]->bytes};
+    const auto place = shared_link_->place(sizes[i]);
+    outputs.places[i] = place;
+    if (place) outputs.buffers[i] = {.type = info.type, .dims = info.dims, .data = place->bytes};
   }
   return {};
 }

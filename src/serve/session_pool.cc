@@ -87,14 +87,14 @@ Result<SessionPool::Use> SessionPool::open(const Sha256& model,
 }
 
 // Takes part in a session that is there, or on its way.
-Result<SessionPool::Use> SessionPool::wait_for(const std::shared_ptr<Entry>& entry,
+Result<SessionPool::Use> SessionPool::wait_for(std::shared_ptr<Entry> entry,
                                                std::unique_lock<std::mutex> lock) {
-  const std::shared_ptr<Entry> held = entry;  // the argument may go from the map
-  ++held->users;
-  Use use(*this, held);  // gives back after the mutex is free
-  changed_.wait(lock, [&] { return held->state != Entry::State::kOpening; });
+  Entry& held = *entry;  // `use` keeps it: it may go from the map
+  ++held.users;
+  Use use(*this, std::move(entry));  // gives back after the mutex is free
+  changed_.wait(lock, [&] { return held.state != Entry::State::kOpening; });
   lock.unlock();
-  if (const std::optional<Error> failure = held->failure) return tl::make_unexpected(*failure);
+  if (const std::optional<Error> failure = held.failure) return tl::make_unexpected(*failure);
   return use;
 }
 

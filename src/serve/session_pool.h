@@ -76,7 +76,7 @@ class SessionPool {
 
   Result<void> open_engine_session(Entry& entry, const Sha256& model,
                                    const engine::OpenOptions& options);
-  Result<Use> wait_for(const std::shared_ptr<Entry>& entry, std::unique_lock<std::mutex> lock);
+  Result<Use> wait_for(std::shared_ptr<Entry> entry, std::unique_lock<std::mutex> lock);
   Result<void> make_place(std::uint64_t model_bytes, Doomed& doomed);
   Result<void> check_quota(std::uint64_t model_bytes) const;
   void close_expired();
