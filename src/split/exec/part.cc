@@ -208,6 +208,7 @@ Result<void> Part::run_step(Context& c, int step) {
   std::vector<engine::OutputWanted> wanted;
   inputs.reserve(kMany);
   buffers.reserve(s.outputs.size());
+  wanted.reserve(s.outputs.size());
   const auto type_of = [&](const Buffer& b) {
     return static_cast<engine::ElementType>(graph_->tensors[at(b.tensor)].element_type);
   };
@@ -247,9 +248,10 @@ void Part::compute_all() {
     Context& c = context_of(key >> 32);
     lock.unlock();
     auto ran = run_step(c, step);
-    if (!ran) fail(std::move(ran).error().while_doing("computing a band"));
+    const bool computed = ran.has_value();
+    if (!computed) fail(std::move(ran).error().while_doing("computing a band"));
     lock.lock();
-    if (ran) finish(c, step);
+    if (computed) finish(c, step);
   }
 }
 
