@@ -128,10 +128,11 @@ Result<void> CodedLink::send_wanted(std::uint64_t request_id, const RunRequest& 
       const auto wanted,
       decode_tensors_wanted({reinterpret_cast<const std::byte*>(payload.data()), payload.size()}));
   for (const std::uint32_t i : wanted) {
-    if (i >= inputs.size() || !request.inputs[i].known)
+    const auto known = i < inputs.size() ? request.inputs[i].known : std::nullopt;
+    if (!known)
       return error(ErrorKind::kInvalid, "input ({}) was asked for, which was not sent as a hash",
                    i);
-    known_.forget(*request.inputs[i].known);
+    known_.forget(*known);
     OB_CHECK_OK(coder_.send(request_id, slot_of(request.session, i), codings_[i], request.inputs[i],
                             inputs[i].data, stop));
   }
