@@ -30,7 +30,7 @@ void write_tensor_headers(ByteWriter& writer, std::span<const TensorHeader> head
   for (const TensorHeader& header : headers) {
     writer.write(static_cast<std::uint8_t>(header.type));
     writer.write(static_cast<std::uint8_t>(header.dims.size()));
-    writer.write(std::uint8_t{header.keep ? std::uint8_t{1} : std::uint8_t{0}});
+    writer.write(header.keep ? std::uint8_t{1} : std::uint8_t{0});
     writer.write(place_of(header));
     writer.zeros(4);
     writer.write(header.data_bytes);
