@@ -106,11 +106,11 @@ void CancelToken::reset() {
 
 namespace {
 
-Result<std::span<const std::byte>> shared_view(const SharedLink* shared,
-                                               const TensorHeader& header) {
+Result<std::span<const std::byte>> shared_view(const SharedLink* shared, std::uint64_t offset,
+                                               std::uint64_t size_bytes) {
   if (shared == nullptr)
     return error(ErrorKind::kInvalid, "tensor came by shared memory, which was not agreed on");
-  return shared->view(*header.shared_offset, header.data_bytes);
+  return shared->view(offset, size_bytes);
 }
 
 // Copies the large inputs to shared memory and says in the request where they are. Returns their
@@ -169,7 +169,7 @@ Result<void> receive_outputs(Connection& connection, const SharedLink* shared, C
     if (header.in_chunks) {
       later[i] = *memory;
     } else if (header.shared_offset) {
-      OB_TRY(const auto bytes, shared_view(shared, header));
+      OB_TRY(const auto bytes, shared_view(shared, *header.shared_offset, header.data_bytes));
       if (!bytes.empty()) std::memcpy(memory->data(), bytes.data(), bytes.size());
     } else {
       OB_CHECK_OK(connection.read(*memory));
