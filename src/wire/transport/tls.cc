@@ -72,8 +72,10 @@ struct TlsCallbacks {
     const auto* ssl =
         static_cast<SSL*>(X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx()));
     auto& session = *static_cast<TlsSession*>(SSL_get_app_data(ssl));
+    const std::optional<Sha256>& pinned = session.context_->identity();
+    OB_CHECK(pinned.has_value());  // only such a context asks here
     const Sha256 shown = fingerprint_of(X509_STORE_CTX_get0_cert(store));
-    const Sha256& expected = *session.context_->identity();
+    const Sha256& expected = *pinned;
     if (CRYPTO_memcmp(shown.bytes.data(), expected.bytes.data(), expected.bytes.size()) == 0)
       return 1;
     session.refusal_ =
