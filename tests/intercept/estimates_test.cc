@@ -268,6 +268,35 @@ TEST(Estimates, RunsUnderWayTogetherAreSpreadOverWhatIsSooner) {
   EXPECT_GT(went[1], 100);
 }
 
+// A text line, a crop: no shape comes twice, so no key is ever known. What all Runs together took
+// decides; a Run that is lost at the server tells nothing and is tried again, more and more rarely.
+TEST(Estimates, ShapesThatNeverRepeatGoWhereRunsAreSooner) {
+  Estimates estimates(1);
+  Sides sides;
+  sides.local_open = true;
+  sides.servers.push_back({true, {}});
+  double now = 0;
+  int lost = 0, at_server = 0;
+  for (RunKey key = 1; key <= 200; ++key) {
+    const Decision d = estimates.decide(key, 1, sides, now);
+    if (d.side == kLocalSide) {
+      now += 2e5;
+      estimates.local_ran(key, d, 2e5, now);
+    } else if (now < 2e7) {
+      now += 1e6;
+      ++lost;
+      estimates.abandoned(d);
+    } else {
+      now += 1e4;
+      ++at_server;
+      estimates.server_ran(key, d, {1e4, 9e3, 1, 1}, {}, now);
+    }
+  }
+  EXPECT_GE(lost, 2);
+  EXPECT_LE(lost, 4);
+  EXPECT_GT(at_server, 60);
+}
+
 RC_GTEST_PROP(Estimates, ExploringCostsAtMostOnePercentAfterTheFirstTrials, ()) {
   const double local_us = *rc::gen::inRange(5, 3000) * 1e3;
   Far far;

@@ -56,6 +56,17 @@ Estimates::Costs& Estimates::costs(RunKey key) {
   return costs;
 }
 
+bool Estimates::is_known(const Costs& costs) {
+  const auto has_level = [](const Side& side) { return nearest(side.total_us, 0) != nullptr; };
+  return has_level(costs.local) ||
+         std::any_of(costs.servers.begin(), costs.servers.end(), has_level);
+}
+
+Estimates::Side& Estimates::side_of(Costs& costs, int side) {
+  if (side == kLocalSide) return costs.local;
+  return costs.servers[static_cast<std::size_t>(side)];
+}
+
 Estimates::Candidate Estimates::local_candidate(const Costs& costs, const Sides& sides) const {
   Candidate c;
   c.load_class = load_class_of(under_way_[0]);
@@ -116,10 +127,7 @@ Decision Estimates::go(Costs& costs, const Candidate& to, std::span<const Candid
   for (const Candidate& other : all)
     if (other.side != to.side && other.is_measured && (d.other_us == 0 || other.us < d.other_us))
       d.other_us = other.us;
-  Side& side = to.side == kLocalSide
-                   ? costs.local
-                   : static_cast<Side&>(costs.servers[static_cast<std::size_t>(to.side)]);
-  ++side.started;
+  ++side_of(costs, to.side).started;
   ++under_way_[static_cast<std::size_t>(to.side + 1)];
   since_local_ = to.side == kLocalSide ? 0 : since_local_ + 1;
   if (!explores) {
@@ -132,7 +140,8 @@ Decision Estimates::go(Costs& costs, const Candidate& to, std::span<const Candid
 Decision Estimates::decide(RunKey key, std::uint64_t request_bytes, const Sides& sides,
                            double now_us) {
   const std::lock_guard lock(mutex_);
-  Costs& costs = this->costs(key);
+  Costs& own = this->costs(key);
+  Costs& costs = is_known(own) ? own : all_runs_;
   std::vector<Candidate> all;
   all.reserve(1 + sides.servers.size());
   for (std::size_t i = 0; i < sides.servers.size() && i < servers_; ++i)
@@ -160,8 +169,13 @@ Decision Estimates::decide(RunKey key, std::uint64_t request_bytes, const Sides&
 
   for (const Candidate& c : all) {
     const std::uint64_t started = c.state->started;
-    if (&c == best || started >= kTrials || (started > 0 && !c.is_measured)) continue;
-    if (c.us < kHopeless[started] * best->us) return go(costs, c, all, true);
+    if (&c == best || (c.is_measured && started >= kTrials)) continue;
+    // Under way, or lost there: that told nothing, and it is tried again more and more rarely.
+    const double pause_us = kStaleUs * static_cast<double>(started);
+    if (!c.is_measured && started > 0 && now_us - c.state->last_trial_us < pause_us) continue;
+    if (c.us >= kHopeless[std::min(started, kTrials - 1)] * best->us) continue;
+    side_of(costs, c.side).last_trial_us = now_us;
+    return go(costs, c, all, true);
   }
   // The side that was used last stays, unless another is clearly better.
   if (costs.has_last) {
@@ -204,11 +218,8 @@ void Estimates::ended(const Decision& d, double total_us) {
   if (d.explores) explored_us_ += std::max(0.0, total_us - d.other_us);
 }
 
-void Estimates::server_ran(RunKey key, const Decision& d, const ServerCost& cost,
-                           const LinkView& view, double now_us) {
-  const std::lock_guard lock(mutex_);
-  ended(d, cost.total_us);
-  Server& server = costs(key).servers[static_cast<std::size_t>(d.side)];
+void Estimates::note(Server& server, const Decision& d, const ServerCost& cost,
+                     const LinkView& view, double now_us) {
   if (d.expected_us > 0 && server.compute_us.count() > 0) {
     if (cost.total_us < kSame * d.expected_us) {
       server.trust = 1;
@@ -230,12 +241,21 @@ void Estimates::server_ran(RunKey key, const Decision& d, const ServerCost& cost
   server.last_us = now_us;
 }
 
+void Estimates::server_ran(RunKey key, const Decision& d, const ServerCost& cost,
+                           const LinkView& view, double now_us) {
+  const std::lock_guard lock(mutex_);
+  ended(d, cost.total_us);
+  for (Costs* costs : {&this->costs(key), &all_runs_})
+    note(costs->servers[static_cast<std::size_t>(d.side)], d, cost, view, now_us);
+}
+
 void Estimates::local_ran(RunKey key, const Decision& d, double total_us, double now_us) {
   const std::lock_guard lock(mutex_);
   ended(d, total_us);
-  Side& side = costs(key).local;
-  side.total_us[d.load_class].add(total_us);
-  side.last_us = now_us;
+  for (Costs* costs : {&this->costs(key), &all_runs_}) {
+    costs->local.total_us[d.load_class].add(total_us);
+    costs->local.last_us = now_us;
+  }
 }
 
 void Estimates::abandoned(const Decision& d) {

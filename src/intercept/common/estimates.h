@@ -19,6 +19,9 @@
 // single one and may have been an outlier, or out of a budget of kExploring of the time that Runs
 // took, what the first trials cost included.
 //
+// A key of which nothing is known yet is decided by all Runs together: a program whose shapes vary
+// has no other.
+//
 // Pure but for its lock: the clock is given, nothing is random. Thread-safe.
 #pragma once
 
@@ -79,7 +82,9 @@ class Estimates {
   static constexpr double kStaleUs = 5e6;  // a side not used for so long may have changed
   static constexpr std::uint64_t kIdleRuns = 32;
 
-  explicit Estimates(std::size_t servers) : servers_(servers), under_way_(servers + 1) {}
+  explicit Estimates(std::size_t servers) : servers_(servers), under_way_(servers + 1) {
+    all_runs_.servers.resize(servers);
+  }
 
   Decision decide(RunKey key, std::uint64_t request_bytes, const Sides& sides, double now_us);
   void server_ran(RunKey key, const Decision& d, const ServerCost& cost, const LinkView& view,
@@ -98,6 +103,7 @@ class Estimates {
     Levels total_us;
     double last_us = 0;         // when its last Run ended
     std::uint64_t started = 0;  // Runs that were sent there
+    double last_trial_us = 0;   // when one was sent there although nothing was known
   };
   struct Server : Side {
     Level compute_us;
@@ -125,16 +131,21 @@ class Estimates {
   };
 
   Costs& costs(RunKey key);
+  static bool is_known(const Costs& costs);
+  static Side& side_of(Costs& costs, int side);
   Candidate local_candidate(const Costs& costs, const Sides& sides) const;
   Candidate server_candidate(const Costs& costs, std::size_t server, std::uint64_t request_bytes,
                              const LinkView& view) const;
   Decision go(Costs& costs, const Candidate& to, std::span<const Candidate> all, bool explores);
   double budget_us() const { return kExploring * spent_us_ - explored_us_; }
   void ended(const Decision& decision, double total_us);
+  static void note(Server& server, const Decision& d, const ServerCost& cost, const LinkView& view,
+                   double now_us);
 
   mutable std::mutex mutex_;
   const std::size_t servers_;
   std::map<RunKey, Costs> costs_;
+  Costs all_runs_;
   std::vector<unsigned> under_way_;  // [0] here, [1 + i] on server i
   double spent_us_ = 0;              // of all Runs
   double explored_us_ = 0;           // what trials took beyond what the best was expected to
