@@ -43,8 +43,9 @@ struct ClientOptions {
   std::string software = "outboard";
   std::chrono::milliseconds connect_timeout = limits::kConnectTimeout;
   std::chrono::milliseconds stall_timeout = limits::kStallTimeout;
-  // The same for requests that no Run waits for: a server may be busy with its disk.
-  std::chrono::milliseconds control_timeout{5'000};
+  // The same for requests that no Run waits for: a server may be busy with its disk. With the
+  // longest back-off it stays within the 5 s in which a client is to be back.
+  std::chrono::milliseconds control_timeout{4'000};
   std::vector<Feature> features;
   // How tensors are coded on a link that is not within this machine (docs/wire.md).
   CodingMode coding = CodingMode::kOff;

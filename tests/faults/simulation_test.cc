@@ -90,8 +90,8 @@ class Round {
     // A fault of a call strikes anywhere from the first handshake and the upload on.
     network_.set_strike(strike());
     intercept::Config config;
-    config.servers = {
-        {.kind = wire::Endpoint::Kind::kTcp, .host = "simulated", .port = 1, .path = {}}};
+    config.servers = {wire::Endpoint{
+        .kind = wire::Endpoint::Kind::kTcp, .host = "simulated", .port = 1, .path = {}}};
     client_ = std::make_unique<ClientProcess>(kFirstClient, network_, model_, config);
     client_->start(3, kPause, seed_);
     outcome_.struck = wait_until([&] { return network_.struck(); }, 10s);

@@ -165,6 +165,11 @@ ClientProcess::ClientProcess(Group group, Network& network, const Affine& model,
 ClientProcess::~ClientProcess() { set_process_of(group_, nullptr); }
 
 void ClientProcess::fork() {
+  // Here both would share one session, where really each has a copy: the parent's threads go first.
+  for (const auto& process : processes_)
+    for (const auto& link : process->links()) link->stop();
+  if (!processes_.empty())
+    wait_until([&] { return threads_of(group_) == 0; }, std::chrono::minutes(2));
   wire::ClientOptions options;
   options.connect = [this] { return network_.connect(limits::kStallTimeout); };
   processes_.push_back(
