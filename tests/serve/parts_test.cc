@@ -108,9 +108,11 @@ TEST(Convert, OnlyHarmlessProviderOptionsAreTaken) {
       {"CPUExecutionProvider", {}}};
   const auto taken = to_engine(options);
   ASSERT_TRUE(taken);
-  ASSERT_EQ(taken->providers.size(), 1u);
-  EXPECT_EQ(taken->providers[0].name, "CUDAExecutionProvider");
-  EXPECT_EQ(taken->providers[0].options, (std::map<std::string, std::string>{{"use_tf32", "0"}}));
+  ASSERT_EQ(taken->providers.size(), 2u);
+  EXPECT_EQ(taken->providers[0].name, "TensorrtExecutionProvider");
+  EXPECT_TRUE(taken->providers[0].options.empty()) << "a client must not name files of the server";
+  EXPECT_EQ(taken->providers[1].name, "CUDAExecutionProvider");
+  EXPECT_EQ(taken->providers[1].options, (std::map<std::string, std::string>{{"use_tf32", "0"}}));
 }
 
 TEST(Convert, DifferentOptionsHaveDifferentKeys) {
