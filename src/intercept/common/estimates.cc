@@ -128,7 +128,7 @@ Decision Estimates::go(Costs& costs, const Candidate& to, std::span<const Candid
     if (other.side != to.side && other.is_measured && (d.other_us == 0 || other.us < d.other_us))
       d.other_us = other.us;
   ++side_of(costs, to.side).started;
-  ++under_way_[static_cast<std::size_t>(to.side + 1)];
+  ++under_way_[static_cast<std::size_t>(to.side) + 1];
   since_local_ = to.side == kLocalSide ? 0 : since_local_ + 1;
   if (!explores) {
     costs.last_side = to.side;
@@ -213,7 +213,7 @@ Decision Estimates::decide(RunKey key, std::uint64_t request_bytes, const Sides&
 }
 
 void Estimates::ended(const Decision& d, double total_us) {
-  --under_way_[static_cast<std::size_t>(d.side + 1)];
+  --under_way_[static_cast<std::size_t>(d.side) + 1];
   spent_us_ += total_us;
   if (d.explores) explored_us_ += std::max(0.0, total_us - d.other_us);
 }
