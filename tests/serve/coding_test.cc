@@ -68,8 +68,8 @@ struct Coded {
     Output output;
     const auto account = run(x, output);
     EXPECT_TRUE(account) << account.error().message;
-    EXPECT_EQ(output.values.size(), x.size());
-    EXPECT_EQ(std::memcmp(output.values.data(), x.data(), x.size() * sizeof(float)), 0);
+    EXPECT_TRUE(
+        std::ranges::equal(std::as_bytes(std::span(output.values)), std::as_bytes(std::span(x))));
     return account.value_or(wire::RunAccount{});
   }
 

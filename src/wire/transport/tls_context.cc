@@ -77,15 +77,20 @@ Result<void> use_authorities(SSL_CTX* context, OSSL_LIB_CTX* library, std::strin
   return {};
 }
 
+// A library context of our own: nothing that this process sets up for its OpenSSL reaches it. Made
+// once and never freed: every thread that used it has a handler that looks into it when it ends.
+OSSL_LIB_CTX* own_library() {
+  static OSSL_LIB_CTX* const made = OSSL_LIB_CTX_new();
+  return made;
+}
+
 // Fills the handles; a function of its own, as TlsContext::Handles is private.
 template <typename Handles>
 Result<void> set_up(Handles& owned, bool is_server) {
   prepare_openssl();
   ERR_clear_error();
   Handles* handles = &owned;
-  // A library context of our own: nothing that this process sets up for its OpenSSL reaches it.
-  handles->library.reset(OSSL_LIB_CTX_new());
-  handles->context.reset(SSL_CTX_new_ex(handles->library.get(), nullptr,
+  handles->context.reset(SSL_CTX_new_ex(own_library(), nullptr,
                                         is_server ? TLS_server_method() : TLS_client_method()));
   SSL_CTX* context = handles->context.get();
   if (context == nullptr) return openssl_error("OpenSSL has no TLS");
@@ -111,7 +116,7 @@ TlsContext::~TlsContext() = default;
 Result<std::shared_ptr<const TlsContext>> TlsContext::server(const TlsIdentity& identity) {
   auto handles = std::make_unique<Handles>();
   OB_CHECK_OK(set_up(*handles, /*is_server=*/true));
-  OB_CHECK_OK(use_identity(handles->context.get(), handles->library.get(), identity));
+  OB_CHECK_OK(use_identity(handles->context.get(), own_library(), identity));
   return std::shared_ptr<const TlsContext>(new TlsContext(std::move(handles), {}));
 }
 
@@ -123,7 +128,7 @@ Result<std::shared_ptr<const TlsContext>> TlsContext::client(TlsTrust trust) {
   if (trust.identity)
     SSL_CTX_set_cert_verify_callback(context, &verify_pinned_identity, nullptr);
   else
-    OB_CHECK_OK(use_authorities(context, handles->library.get(), trust.authorities_pem));
+    OB_CHECK_OK(use_authorities(context, own_library(), trust.authorities_pem));
   return std::shared_ptr<const TlsContext>(new TlsContext(std::move(handles), std::move(trust)));
 }
 
@@ -147,9 +152,8 @@ Result<Sha256> fingerprint_of(std::string_view certificate_pem) {
 Result<TlsIdentity> make_identity() {
   prepare_openssl();
   ERR_clear_error();
-  const LibraryPointer library(OSSL_LIB_CTX_new());
-  const KeyPointer key(EVP_PKEY_Q_keygen(library.get(), nullptr, "ED25519"));
-  const X509Pointer certificate(X509_new_ex(library.get(), nullptr));
+  const KeyPointer key(EVP_PKEY_Q_keygen(own_library(), nullptr, "ED25519"));
+  const X509Pointer certificate(X509_new_ex(own_library(), nullptr));
   if (!key || !certificate) return openssl_error("no key could be made");
   X509* x = certificate.get();
   X509_NAME* name = X509_get_subject_name(x);

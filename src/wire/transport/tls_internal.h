@@ -24,12 +24,10 @@ struct FreedBy {
 using BioPointer = std::unique_ptr<BIO, FreedBy<BIO_free>>;
 using KeyPointer = std::unique_ptr<EVP_PKEY, FreedBy<EVP_PKEY_free>>;
 using X509Pointer = std::unique_ptr<X509, FreedBy<X509_free>>;
-using LibraryPointer = std::unique_ptr<OSSL_LIB_CTX, FreedBy<OSSL_LIB_CTX_free>>;
 using ContextPointer = std::unique_ptr<SSL_CTX, FreedBy<SSL_CTX_free>>;
 using SslPointer = std::unique_ptr<SSL, FreedBy<SSL_free>>;
 
 struct TlsContext::Handles {
-  LibraryPointer library;  // goes last
   ContextPointer context;
 };
 
