@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Thin names over scripts and CMake presets; `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help deps build demo test cross bench format format-check tidy fuzz clean
+.PHONY: help deps build demo test soak cross bench format format-check tidy fuzz clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -17,6 +17,9 @@ demo: build ## a real program on a real picture, locally and then through Outboa
 
 test: build ## every test; the wire's also under AddressSanitizer and UBSan
 	@scripts/test.sh
+
+soak: build ## SOAK_ROUNDS (default 1000) real rounds of every fault; goes on where it ended (build/soak)
+	@build/deps/venv/bin/python tests/net/faults.py build/release --rounds $${SOAK_ROUNDS:-1000} --output build/soak/faults.jsonl
 
 cross: build ## the client for aarch64 and old C libraries, and its test under qemu-user
 	@scripts/cross-test.sh

@@ -88,7 +88,7 @@ def wait_for(condition, what, limit_s=30):
 
 class Bed:
     def __init__(self, build):
-        self._build = pathlib.Path(build)
+        self.build = pathlib.Path(build)
         self._name = f"{MARK}{os.getpid()}"
         self._stack = contextlib.ExitStack()
         self._links = 0
@@ -119,6 +119,14 @@ class Bed:
         """A new link from the device to the place of a server."""
         self._links += 1
         return self._stack.enter_context(Link(self, self._links, rate_bps, delay_ms))
+
+    def small_disk(self, name, size_bytes):
+        """A file system of that size in a folder of the bed."""
+        folder = self.folder / name
+        folder.mkdir()
+        command(["mount", "-t", "tmpfs", "-o", f"size={size_bytes}", f"{self._name}-{name}", folder])
+        self._stack.callback(unmount, folder)
+        return folder
 
     def cgroup(self, name, cpu_share):
         """A CPU quota of `cpu_share` cores, for processes that are started with it."""
@@ -234,6 +242,13 @@ class Link:
         ip("-n", self._bed.namespace, "address", "del", f"10.77.{self._number}.{before}/24", "dev", self._near)
         ip("-n", self._bed.namespace, "address", "add", f"10.77.{self._number}.{self._host}/24", "dev", self._near)
 
+    def unplug(self):
+        """Packets are lost between the two ends from now on, and neither is told; for a server without a relay."""
+        ip("-n", self.namespace, "link", "set", self._far, "down")
+
+    def plug(self):
+        ip("-n", self.namespace, "link", "set", self._far, "up")
+
     def relay_pid(self):
         return self._relay.pid
 
@@ -258,7 +273,7 @@ class Link:
         if self._relay is not None:
             self._command(f"target {target}")
             return self.address
-        program = self._bed._build / "tests/net_relay"
+        program = self._bed.build / "tests/net_relay"
         if not program.exists():
             raise Unavailable(f"the relay ({program}) is not built")
         self._relay = self._bed.popen([program, self.ip, target, self._control()], namespace=self.namespace,
@@ -272,16 +287,18 @@ class Link:
         """A process at the far end."""
         return self._bed.popen(arguments, namespace=self.namespace, **more)
 
-    def serve(self, folder, *arguments, core=None, cpu_share=None, ort_library=None):
-        """An `outboard serve` at the far end with its store in `folder`; killed when the bed ends."""
-        return Server(self, pathlib.Path(folder), arguments, core, cpu_share, ort_library)
+    def serve(self, folder, *arguments, core=None, cpu_share=None, ort_library=None, direct=False):
+        """An `outboard serve` at the far end with its store in `folder`; killed when the bed ends. `direct`: without the
+        relay, so the connections are the kernel's from end to end, and rate and unplug() are all that can be played."""
+        return Server(self, pathlib.Path(folder), arguments, core, cpu_share, ort_library, direct)
 
 
 class Server:
     """An `outboard serve` behind a link. `address` is how the device reaches it; kill() and start() are faults."""
 
-    def __init__(self, link, folder, arguments, core, cpu_share, ort_library):
-        self.link, self.folder = link, folder
+    def __init__(self, link, folder, arguments, core, cpu_share, ort_library, direct):
+        self.link, self.folder, self._direct = link, folder, direct
+        self._listen = f"{link.ip}:0" if direct else "127.0.0.1:0"
         self._arguments, self._core, self._cpu_share = list(arguments), core, cpu_share
         self._library = [] if ort_library is None else ["--ort-library", ort_library]
         self._count = 0
@@ -294,8 +311,8 @@ class Server:
         ready = self.folder / f"ready{self._count}"
         with open(self.folder / "server.log", "ab") as log:
             self.process = self.link.popen(
-                [self.link._bed._build / "outboard", "serve", "--listen", "127.0.0.1:0", "--store",
-                 self.folder / "store", "--ready-file", ready, *self._library, *self._arguments],
+                [self.link._bed.build / "outboard", "serve", "--listen", self._listen, "--store", self.folder / "store",
+                 "--ready-file", ready, *(["--insecure"] if self._direct else []), *self._library, *self._arguments],
                 core=self._core, cpu_share=self._cpu_share, stdout=log, stderr=log)
 
         def is_ready():
@@ -303,8 +320,11 @@ class Server:
                 raise Unavailable(f"outboard serve did not start: {(self.folder / 'server.log').read_text()[-500:]}")
             return ready.exists() and ready.read_text().endswith("\n")
         wait_for(is_ready, "the server's start")
-        self.local_address = ready.read_text().split()[0]
-        self.address = self.link.relay_to(self.local_address)
+        self.local_address = next(a for a in ready.read_text().split() if not a.startswith("unix:"))
+        if self._direct:
+            self.address = self._listen = self.local_address
+        else:
+            self.address = self.link.relay_to(self.local_address)
 
     def kill(self):
         self.process.kill()
@@ -320,7 +340,7 @@ class Server:
     def status(self):
         """Its status, past the link."""
         import json
-        got = self.link.popen([self.link._bed._build / "outboard", "status", self.local_address, "--json"],
+        got = self.link.popen([self.link._bed.build / "outboard", "status", self.local_address, "--json"],
                               stdout=subprocess.PIPE, text=True).communicate(timeout=30)[0]
         return json.loads(got)
 
@@ -368,6 +388,10 @@ def remove_cgroup(group):
         time.sleep(0.01)
 
 
+def unmount(folder):
+    subprocess.run(["umount", "--lazy", str(folder)], capture_output=True, check=False)
+
+
 def is_stale(name):
     """Does the name belong to a process that is gone?"""
     match = re.match(rf"{MARK}(\d+)-", name)
@@ -381,6 +405,9 @@ def remove_stale():
     for group in CPU_CGROUP.iterdir():
         if group.is_dir() and is_stale(group.name):
             remove_cgroup(group)
+    for line in pathlib.Path("/proc/mounts").read_text().splitlines():
+        if is_stale(line.split()[0]):
+            unmount(line.split()[1])
     for folder in pathlib.Path(tempfile.gettempdir()).iterdir():
         if is_stale(folder.name):
             shutil.rmtree(folder, ignore_errors=True)

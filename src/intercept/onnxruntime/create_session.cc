@@ -4,6 +4,7 @@
 #include <atomic>
 #include <filesystem>
 #include <map>
+#include <memory>
 #include <set>
 #include <shared_mutex>
 #include <system_error>
@@ -181,8 +182,10 @@ struct LocalSessions {
 LocalSessions& local_sessions() {
   static auto* made = [] {
     static auto* fresh = new LocalSessions;
+    // In the child the lock is made anew: glibc's knows its writer by the thread's number, which is
+    // another one there, so an unlock would be taken for a reader's.
     pthread_atfork([] { fresh->mutex.lock(); }, [] { fresh->mutex.unlock(); },
-                   [] { fresh->mutex.unlock(); });
+                   [] { std::construct_at(&fresh->mutex); });
     return fresh;
   }();
   return *made;

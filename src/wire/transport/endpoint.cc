@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <netdb.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
@@ -102,6 +103,20 @@ Endpoint endpoint_of(int fd, const Endpoint& asked) {
   return real;
 }
 
+// A client that vanishes without a word (its power, its address) is noticed half a minute after it
+// was last heard of, whether it owes an answer to something that was sent or not. Does nothing to a
+// unix socket.
+void notice_vanished_peer(int fd) {
+  const auto set = [fd](int level, int option, int value) {
+    ::setsockopt(fd, level, option, &value, sizeof value);
+  };
+  set(SOL_SOCKET, SO_KEEPALIVE, 1);
+  set(IPPROTO_TCP, TCP_KEEPIDLE, 15);
+  set(IPPROTO_TCP, TCP_KEEPINTVL, 5);
+  set(IPPROTO_TCP, TCP_KEEPCNT, 3);
+  set(IPPROTO_TCP, TCP_USER_TIMEOUT, 30'000);  // milliseconds
+}
+
 class SocketListener final : public Listener {
  public:
   SocketListener(int fd, const Endpoint& asked)
@@ -130,7 +145,10 @@ class SocketListener final : public Listener {
       if (pollers[1].revents != 0) return error(ErrorKind::kDisconnected, "listener was shut down");
       if (pollers[0].revents == 0) continue;
       const int client = ::accept4(fd_.get(), nullptr, nullptr, SOCK_CLOEXEC);
-      if (client >= 0) return client;
+      if (client >= 0) {
+        notice_vanished_peer(client);
+        return client;
+      }
       if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
         return error(ErrorKind::kOverloaded, "a connection cannot be accepted: {}", reason(errno));
       // Everything else concerns that one client, who has gone (ECONNABORTED and the like).
