@@ -4,6 +4,10 @@
 #include <algorithm>
 #include <fstream>
 #include <iterator>
+#include <string>
+#include <thread>
+
+#include "base/clock.h"
 
 namespace outboard::serve {
 namespace {
@@ -81,6 +85,7 @@ class Session final : public engine::Session {
       return tl::make_unexpected(Error{ErrorKind::kEngine, "the fake engine fails", 6});
     if (word_ == "block" && !wait(static_cast<Control&>(*control)))
       return tl::make_unexpected(Error{ErrorKind::kCancelled, "terminated", 1});
+    if (word_.starts_with("sleep")) sleep(std::chrono::milliseconds(std::stoi(word_.substr(5))));
     const engine::OutputBuffer* const buffer = wanted.empty() ? nullptr : wanted[0].buffer;
     if (buffer != nullptr && buffer->data.size() != inputs[0].data.size())
       return tl::make_unexpected(Error{ErrorKind::kEngine, "the output has another shape", 2});
@@ -102,6 +107,15 @@ class Session final : public engine::Session {
     if (control.terminated) return false;
     --stage_->permits;
     return true;
+  }
+
+  void sleep(Nanoseconds time) const {
+    const Nanoseconds begin = Clock::monotonic().now();
+    std::this_thread::sleep_for(time);
+    const std::int64_t over = (Clock::monotonic().now() - begin - time).count();
+    std::int64_t most = stage_->overslept_ns;
+    while (over > most && !stage_->overslept_ns.compare_exchange_weak(most, over)) {
+    }
   }
 
   const std::shared_ptr<Stage> stage_;

@@ -5,6 +5,7 @@
 //   "fixed"   a float input and output of 65536 elements, written to the caller's memory if there
 //   is
 //             some; "lying" says so of its output, which is as long as its input
+//   "sleep7"  the same as "echo", but a Run takes 7 ms, as on a device that nothing interrupts
 //   "reject"  cannot be opened;  "fail" opens, and its Runs fail;  "sequence" has no tensor output
 // Thread-safe.
 #pragma once
@@ -31,6 +32,7 @@ class FakeEngine final : public engine::Engine {
     bool openings_held = false;
     int opening = 0;
     std::atomic<int> opened{0}, alive{0};
+    std::atomic<std::int64_t> overslept_ns{0};  // most of a Run of "sleep" beyond its time
     std::atomic<const void*> last_input{nullptr}, last_output{nullptr};  // of a Run
 
     void wait_for_running(int count);
