@@ -31,6 +31,7 @@ VENDOR = {
     "google/protobuf": {"split"},
     "nlohmann/": {"profile/json", "serve", "split", "split/exec", "manage", "cli"},
     "CLI/": {"cli"},
+    "avahi-": {"cli"},
     "spdlog/": {"serve", "cli"},
     "boost/": {"serve"},
     "prometheus/": {"serve"},

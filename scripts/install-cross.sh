@@ -13,7 +13,7 @@ pip=("$pip_python" -m pip install --quiet --disable-pip-version-check --no-compi
 
 # Headers and static libraries; the shared ones are there because the packages' CMake files ask for them.
 libraries=(libexpected-dev libflatbuffers-dev libflatbuffers2 libfmt-dev libfmt9 libcli11-dev nlohmann-json3-dev libtomlplusplus-dev
-  libssl-dev libssl3 libzstd-dev libzstd1 liblz4-dev liblz4-1)
+  libssl-dev libssl3 libzstd-dev libzstd1 liblz4-dev liblz4-1 libavahi-client-dev libavahi-common-dev)
 
 # part NAME: runs install_NAME in an emptied DIR/NAME, unless it has been run as it is now.
 part() {

@@ -17,12 +17,13 @@ packages=(
   libexpected-dev libflatbuffers-dev flatbuffers-compiler libssl-dev libspdlog-dev libfmt-dev libcli11-dev
   nlohmann-json3-dev libtomlplusplus-dev libonnx-dev libprotobuf-dev protobuf-compiler libzstd-dev liblz4-dev zlib1g-dev
   libboost1.74-dev prometheus-cpp-dev  # metrics
+  libavahi-client-dev  # headers: the library is loaded at run time
   librsvg2-bin  # rsvg-convert: plots as PNG
   # tests and benchmarks
-  prometheus systemd
+  prometheus systemd avahi-daemon dbus-daemon
   libgrpc++-dev protobuf-compiler-grpc  # the peers of bench/run offload
   libgtest-dev libgmock-dev librapidcheck-dev libbenchmark-dev coinor-libcbc-dev coinor-cbc
-  qemu-user-static libgtest-dev libgmock-dev librapidcheck-dev libbenchmark-dev coinor-libcbc-dev coinor-cbc
+  qemu-user-static
 )
 missing=()
 for p in "${packages[@]}"; do

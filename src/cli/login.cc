@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // `outboard login`: takes the line that a server's operator handed over, from standard input, and
-// remembers how to reach that server. `outboard servers`: what is remembered.
+// remembers how to reach that server.
 #include <termios.h>
 #include <unistd.h>
 
@@ -73,13 +73,6 @@ Result<void> login(const LoginArguments& arguments) {
   return {};
 }
 
-Result<void> list_servers() {
-  OB_TRY(const auto servers, known_servers());
-  for (const KnownServer& server : servers)
-    std::printf("%-20s %s\n", server.name.c_str(), server.address.c_str());
-  return {};
-}
-
 }  // namespace
 
 void add_login(CLI::App& app, int& exit_code) {
@@ -95,18 +88,6 @@ void add_login(CLI::App& app, int& exit_code) {
                  "Remember it without asking the server whether it takes the token");
   verb->callback([arguments, &exit_code] {
     if (auto done = login(*arguments); !done) exit_code = report(done.error());
-  });
-}
-
-void add_servers(CLI::App& app, int& exit_code) {
-  auto name = std::make_shared<std::string>();
-  CLI::App* verb =
-      app.add_subcommand("servers", "List the servers that `outboard login` was told of");
-  CLI::App* forget = verb->add_subcommand("forget", "Forget a server and its token");
-  forget->add_option("NAME", *name, "The server's name")->required();
-  verb->callback([name, forget, &exit_code] {
-    auto done = forget->parsed() ? forget_server(*name) : list_servers();
-    if (!done) exit_code = report(done.error());
   });
 }
 

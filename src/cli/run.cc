@@ -12,6 +12,7 @@
 #include <system_error>
 
 #include "base/array_document.h"
+#include "cli/near_use.h"
 #include "cli/servers_file.h"
 #include "cli/verbs.h"
 
@@ -77,12 +78,14 @@ Result<std::string> server_list(const RunArguments& arguments) {
     const char* inherited = std::getenv("OUTBOARD_SERVERS");
     if (inherited != nullptr) list = inherited;
   }
-  if (list.empty() && arguments.mode != "local") {
+  if (!list.empty() || arguments.mode == "local") return list;
+  auto near = near_server_list();
+  if (!near)
     return error(ErrorKind::kInvalid,
-                 "no server was given; expected --server ADDR, or OUTBOARD_SERVERS in the "
-                 "environment");
-  }
-  return list;
+                 "no server was given (--server ADDR, or OUTBOARD_SERVERS in the environment), and "
+                 "none nearby can be used: {}",
+                 near.error().message);
+  return near;
 }
 
 // The report's absolute path, emptied; "" when none is asked for.
@@ -141,7 +144,8 @@ void add_run(CLI::App& app, int& exit_code) {
   run->add_option("--server", arguments->servers,
                   "A server: a name that `outboard login` was told of, HOST[:PORT] or unix:PATH; "
                   "repeatable, in the order of preference. "
-                  "Default: OUTBOARD_SERVERS, separated by commas")
+                  "Default: OUTBOARD_SERVERS, separated by commas; else the servers nearby for "
+                  "which a token is held (`outboard servers` lists them)")
       ->expected(1)
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
   run->add_flag("--insecure", arguments->insecure,

@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "base/log.h"
+#include "cli/announce.h"
 #include "cli/serve_options.h"
 #include "cli/server_log.h"
 #include "cli/verbs.h"
@@ -126,6 +127,24 @@ Result<serve::ServerOptions> server_options(const ServeArguments& arguments) {
   return options;
 }
 
+// Null where it is not asked for, and where Avahi is not there: named servers work without.
+Result<std::unique_ptr<Announcement>> announcement_of(const ServeArguments& arguments,
+                                                      const serve::ServerOptions& options,
+                                                      const serve::Server& server) {
+  if (!arguments.announce) return nullptr;
+  Announced announced{.name = *arguments.announce,
+                      .version = OUTBOARD_VERSION,
+                      .device = arguments.device,
+                      .identity = std::nullopt};
+  if (options.security) {
+    OB_TRY(announced.identity, wire::fingerprint_of(options.security->identity.certificate_pem));
+  }
+  auto announcement = Announcement::start(std::move(announced), server.addresses());
+  if (announcement || announcement.error().kind != ErrorKind::kNotFound) return announcement;
+  log_warn("not announced reason=\"{}\"", announcement.error().message);
+  return nullptr;
+}
+
 Result<void> serve(const ServeArguments& arguments) {
   set_up_log(arguments.log_level, arguments.log_format);
   const sigset_t signals = take_signals();
@@ -138,6 +157,7 @@ Result<void> serve(const ServeArguments& arguments) {
   const std::string engine_name = engine->name() + " " + engine->version();
   OB_TRY(const auto server, serve::Server::start(std::move(engine), options));
   if (options.security) OB_CHECK_OK(tell_state(arguments, *options.security, *server));
+  OB_TRY(auto announcement, announcement_of(arguments, options, *server));
   const std::string addresses = lines_of(server->addresses(), ",");
   log_info(
       "serving addresses={} device={} engine=\"{}\" version={} slots={} threads={} store={} "
@@ -160,6 +180,7 @@ Result<void> serve(const ServeArguments& arguments) {
                                              lines_of(server->addresses(), "\n") + "\n"));
   int signal = 0;
   ::sigwait(&signals, &signal);
+  announcement.reset();
   drain(*server, signals, arguments.drain_timeout_s);
   if (!arguments.ready_file.empty()) ::unlink(arguments.ready_file.c_str());
   log_info("stopped runs={} signal={}", server->shared().statistics.runs.load(), signal);
@@ -229,6 +250,11 @@ void add_options(CLI::App& verb, ServeArguments& a) {
       "A certificate of your own (PEM, with its chain), instead of the identity that is "
       "made at the first start");
   verb.add_option("--key", a.key, "The certificate's key (PEM)");
+  verb.add_option("--announce", a.announce,
+                  "Tell machines nearby of this server (mDNS, by Avahi's daemon), by this name; "
+                  "default: the host's. Needs an address that others can reach")
+      ->expected(0, 1)
+      ->type_name("[=NAME]");
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -30,8 +31,9 @@ struct ServeArguments {
   double drain_timeout_s = 30;
   std::size_t max_connections = 4096;
   bool insecure = false;
-  std::string state;             // empty: serve::default_state_folder()
-  std::string certificate, key;  // of the operator's own
+  std::string state;                    // empty: serve::default_state_folder()
+  std::string certificate, key;         // of the operator's own
+  std::optional<std::string> announce;  // a name, "" for the host's
 };
 
 // $XDG_CACHE_HOME/outboard/store, else ~/.cache/outboard/store; kInvalid when neither is set.

@@ -142,10 +142,13 @@ Result<std::string> server_item(const std::string& text) {
     return endpoint.to_string();
   }
   OB_CHECK_OK(wire::read_access_file(known->access_path));
-  if (known->access_path.find(',') != std::string::npos)
-    return error(ErrorKind::kInvalid, "the access file's path ({}) must have no comma",
-                 known->access_path);
-  return std::string(wire::kAccessFilePrefix) + known->access_path;
+  return access_item(known->access_path);
+}
+
+Result<std::string> access_item(const std::string& path) {
+  if (path.find(',') != std::string::npos)
+    return error(ErrorKind::kInvalid, "the access file's path ({}) must have no comma", path);
+  return std::string(wire::kAccessFilePrefix) + path;
 }
 
 }  // namespace outboard::cli

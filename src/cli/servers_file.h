@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The servers that this user knows: names in ~/.config/outboard/servers.toml, and for each an
 // access file (wire/access.h, mode 0600) in ~/.config/outboard/access. $XDG_CONFIG_HOME takes the
-// place of
-// ~/.config.
+// place of ~/.config.
 // Errors: kInvalid, never with a token in the message.
 #pragma once
 
@@ -28,5 +27,6 @@ Result<wire::Access> resolve_server(const std::string& text, bool insecure);
 void warn_of_insecurity();  // on standard error, wherever --insecure is given
 // The same as an item of OUTBOARD_SERVERS: programs inherit a file's name, not what is in it.
 Result<std::string> server_item(const std::string& text);
+Result<std::string> access_item(const std::string& path);  // of an access file
 
 }  // namespace outboard::cli

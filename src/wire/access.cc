@@ -168,9 +168,18 @@ Result<std::vector<Access>> parse_servers(std::string_view list) {
     const std::string_view item = list.substr(0, comma);
     list.remove_prefix(std::min(comma + 1, list.size()));
     if (item.empty()) continue;
-    if (item.starts_with(kAccessFilePrefix)) {
-      OB_TRY(servers.emplace_back(),
-             read_access_file(std::string(item.substr(kAccessFilePrefix.size()))));
+    // HOST:PORT=access:PATH: where a server was heard of that the file knows at another address.
+    const auto equals = item.find("=access:");
+    const auto file = item.starts_with(kAccessFilePrefix) ? 0
+                      : equals == item.npos               ? item.npos
+                                                          : equals + 1;
+    if (file != item.npos) {
+      OB_TRY(Access access,
+             read_access_file(std::string(item.substr(file + kAccessFilePrefix.size()))));
+      if (file > 0) {
+        OB_TRY(access.endpoint, parse_endpoint(item.substr(0, equals)));
+      }
+      servers.push_back(std::move(access));
       continue;
     }
     Access access;

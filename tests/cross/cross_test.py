@@ -58,11 +58,11 @@ class Runs(Compared):
     def tearDownClass(cls):
         cls.server.kill()
 
-    def check(self, arch, emulator, program, environment):
+    def check(self, arch, emulator, program, environment, *options, server=None):
         plain = run([*emulator, *program], environment)
         self.assertEqual(plain.returncode, 0, plain.stderr)
         # No handler of the kernel starts aarch64 programs: the emulated client becomes the emulator.
-        through = Outboard(self.server, [*emulator, *program], "--mode", "remote", environment=environment,
+        through = Outboard(server or self.server, [*emulator, *program], "--mode", "remote", *options, environment=environment,
                            outboard=[*emulator, str(ROOT / f"build/cross-{arch}/outboard")])
         self.assertEqual((through.result.stdout, through.result.returncode), (plain.stdout, 0), through.result.stderr)
         self.assertEqual(len(through.sessions), len(self.models))
@@ -72,6 +72,20 @@ class Runs(Compared):
         library = next(DEBIAN.glob("newest/onnxruntime/capi/libonnxruntime.so.*"))
         self.check("aarch64", QEMU, [str(ROOT / "build/cross-aarch64/program_dlopen"), "cases", *self.models],
                    {"PROGRAM_ORT": str(library)})
+
+    def test_tls_and_coding_aarch64(self):
+        """The static OpenSSL, zstd and LZ4, and toml++ of the other machine."""
+        library = next(DEBIAN.glob("newest/onnxruntime/capi/libonnxruntime.so.*"))
+        state, config = work / "state", {"XDG_CONFIG_HOME": str(work / "config")}
+        outboard = [*QEMU, str(ROOT / "build/cross-aarch64/outboard")]
+        with Server("0.0.0.0:0", "--state", str(state)) as server:
+            line = re.sub("//[^?#]*", "//127.0.0.1:" + server.address.split(":")[1], (state / "first-token").read_text())
+            done = run([*outboard, "login", "--name", "edge"], config, input=line)
+            self.assertEqual(0, done.returncode, done.stderr)
+            for coding in ("zstd", "lz4"):
+                self.check("aarch64", QEMU, [str(ROOT / "build/cross-aarch64/program_dlopen"), "cases", *self.models],
+                           {"PROGRAM_ORT": str(library), **config}, "--coding", coding, server="edge")
+            self.assertIn("cpu", run([*outboard, "status", "edge"], config).stdout)
 
     def test_python_aarch64(self):
         self.check("aarch64", QEMU, [str(DEBIAN / "usr/bin/python3.9"), str(ROOT / "tests/clients/python/client.py"), *self.models],

@@ -56,11 +56,15 @@ TEST(Access, ServersOfTheEnvironment) {
   const std::string path =
       (std::filesystem::temp_directory_path() / fmt::format("outboard-access-{}", ::getpid()));
   std::ofstream(path) << "address h:1\nid " << kId << "\ntoken t\n";
-  const auto servers = parse_servers("127.0.0.1:1,,access:" + path);
+  const auto servers =
+      parse_servers("127.0.0.1:1,,access:" + path + ",[fe80::1%a]:2=access:" + path);
   std::filesystem::remove(path);
   ASSERT_TRUE(servers) << servers.error().message;
-  ASSERT_EQ(servers->size(), 2u);
+  ASSERT_EQ(servers->size(), 3u);
   EXPECT_FALSE(servers->at(0).is_secured());
+  EXPECT_EQ(servers->at(1).endpoint.to_string(), "h:1");
+  EXPECT_EQ(servers->at(2).endpoint.to_string(), "[fe80::1%a]:2") << "heard of elsewhere";
+  EXPECT_EQ(servers->at(2).identity, servers->at(1).identity);
   EXPECT_EQ(servers->at(1).token, "t");
   EXPECT_FALSE(parse_servers("access:" + path)) << "it is gone";
 }
