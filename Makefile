@@ -40,4 +40,4 @@ fuzz: deps ## each fuzzer for FUZZ_SECONDS (default 60)
 	@scripts/fuzz.sh
 
 clean: ## remove the build folders, keep build/deps
-	@rm -rf build/release build/dev build/asan build/tsan build/fuzz build/bench
+	@rm -rf build/release build/dev build/asan build/tsan build/fuzz build/bench build/cross-aarch64 build/cross-x86_64
