@@ -3,6 +3,8 @@
 // so that its exit status, signals and standard streams are its own.
 #include <unistd.h>
 
+#include <fmt/format.h>
+
 #include <CLI/CLI.hpp>
 #include <cerrno>
 #include <cstdio>
@@ -28,7 +30,24 @@ struct RunArguments {
   bool insecure = false;
   std::optional<bool> summary;
   std::string json, trace, log_level, coding;
+  std::string deadline_ms, verify;  // as given, for the programs to read
+  bool verify_strict = false;
 };
+
+// Numbers from 0 (or above it) to `high`.
+CLI::Validator number_within(const char* what, double high, bool from_zero) {
+  return CLI::Validator(
+      [=](const std::string& text) {
+        char* end = nullptr;
+        const double value = std::strtod(text.c_str(), &end);
+        const bool is_number = !text.empty() && end == text.c_str() + text.size();
+        if (is_number && value <= high && (from_zero ? value >= 0 : value > 0))
+          return std::string();
+        return fmt::format("{} ({}) must be a number {} {}", what, text,
+                           from_zero ? "from 0 to" : "above 0 and at most", high);
+      },
+      "NUMBER");
+}
 
 // What `outboard run` loads into programs: beside this executable in a build tree, in ../lib where
 // it was installed.
@@ -109,6 +128,10 @@ Result<void> prepare(const RunArguments& arguments) {
   set_environment("OUTBOARD_MODE", arguments.mode);
   set_environment("OUTBOARD_SPOOL", arguments.spool);
   if (!arguments.coding.empty()) set_environment("OUTBOARD_CODING", arguments.coding);
+  if (!arguments.deadline_ms.empty())
+    set_environment("OUTBOARD_DEADLINE_MS", arguments.deadline_ms);
+  if (!arguments.verify.empty()) set_environment("OUTBOARD_VERIFY", arguments.verify);
+  if (arguments.verify_strict) set_environment("OUTBOARD_VERIFY_STRICT", "1");
   const bool summary = arguments.summary.value_or(::isatty(STDERR_FILENO) == 1);
   set_environment("OUTBOARD_SUMMARY", summary ? "1" : "0");
   set_environment("OUTBOARD_JSON", json);
@@ -167,6 +190,19 @@ void add_run(CLI::App& app, int& exit_code) {
                   "(always the same bits); off: as they are; palette, lz4 or zstd: always so, "
                   "for comparison. Default: OUTBOARD_CODING, else auto")
       ->check(CLI::IsMember({"auto", "off", "palette", "lz4", "zstd"}));
+  run->add_option("--deadline-ms", arguments->deadline_ms,
+                  "Answer each Run within so many milliseconds where that can be: a Run that is "
+                  "late at a server is begun here, or on another server, while there is just time "
+                  "enough for it. Without it: when a Run takes twice what hardly any took before. "
+                  "Default: OUTBOARD_DEADLINE_MS")
+      ->check(number_within("deadline", 86'400'000, false));
+  run->add_option("--verify", arguments->verify,
+                  "Do this share of the Runs (0 to 1), drawn at random, here as well as on a "
+                  "server, and report where results differ. Default: OUTBOARD_VERIFY, else 0")
+      ->check(number_within("share of Runs to verify", 1, true));
+  run->add_flag("--verify-strict", arguments->verify_strict,
+                "With --verify: a server whose result differs is not used any more by that "
+                "process, and the Run has the result from here");
   run->add_flag("--summary,!--no-summary", arguments->summary,
                 "Print a table at exit: where each session ran, and where the time of a Run went. "
                 "Default: when standard error is a terminal");

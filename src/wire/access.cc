@@ -201,7 +201,8 @@ Result<std::shared_ptr<const TlsContext>> Connector::context() {
   return context_;
 }
 
-Result<std::unique_ptr<Stream>> Connector::connect(std::chrono::milliseconds timeout) {
+Result<std::unique_ptr<Stream>> Connector::connect(std::chrono::milliseconds timeout,
+                                                   CancelToken* cancel) {
   OB_TRY(auto stream, connect_to(access_.endpoint, timeout));
   const std::string address = access_.endpoint.to_string();
   if (!access_.is_secured()) {
@@ -214,7 +215,7 @@ Result<std::unique_ptr<Stream>> Connector::connect(std::chrono::milliseconds tim
   }
   OB_TRY(auto shared, context());
   stream->set_stall_timeout(timeout);
-  auto secured = tls_connect(std::move(stream), std::move(shared));
+  auto secured = tls_connect(std::move(stream), std::move(shared), cancel);
   if (!secured && secured.error().kind == ErrorKind::kDisconnected)
     return error(ErrorKind::kDisconnected,
                  "the server ({}) ended the connection before it had shown who it is", address);

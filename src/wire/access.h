@@ -17,6 +17,7 @@
 
 #include "base/result.h"
 #include "base/sha256.h"
+#include "wire/cancel.h"
 #include "wire/transport/endpoint.h"
 #include "wire/transport/stream.h"
 
@@ -56,7 +57,9 @@ class Connector {
   explicit Connector(Access access) : access_(std::move(access)) {}
   // A verified TLS connection where the access is secured; else a plain one, which is refused
   // where it would leave this machine, unless the access is insecure.
-  Result<std::unique_ptr<Stream>> connect(std::chrono::milliseconds timeout);
+  // `cancel` (may be nullptr) ends its handshake.
+  Result<std::unique_ptr<Stream>> connect(std::chrono::milliseconds timeout,
+                                          CancelToken* cancel = nullptr);
   const Access& access() const { return access_; }
 
  private:

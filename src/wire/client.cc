@@ -48,19 +48,21 @@ void Client::count_frames(Pooled& pooled) {
   frames_received_ += received - std::exchange(pooled.counted_received, received);
 }
 
-Result<std::unique_ptr<Client::Pooled>> Client::connect() {
-  OB_TRY(auto pooled, connect_once(options_.shared_memory && !descriptors_get_lost_));
+Result<std::unique_ptr<Client::Pooled>> Client::connect(CancelToken* cancel) {
+  OB_TRY(auto pooled, connect_once(options_.shared_memory && !descriptors_get_lost_, cancel));
   if (pooled) return pooled;
   descriptors_get_lost_ = true;
-  return connect_once(false);
+  return connect_once(false, cancel);
 }
 
 // nullptr: the server's descriptor did not arrive.
-Result<std::unique_ptr<Client::Pooled>> Client::connect_once(bool offer_shared_memory) {
-  OB_TRY(auto stream,
-         options_.connect ? options_.connect() : connector_.connect(options_.connect_timeout));
+Result<std::unique_ptr<Client::Pooled>> Client::connect_once(bool offer_shared_memory,
+                                                             CancelToken* cancel) {
+  OB_TRY(auto stream, options_.connect ? options_.connect()
+                                       : connector_.connect(options_.connect_timeout, cancel));
   auto pooled = std::make_unique<Pooled>(std::move(stream));
   Connection& connection = pooled->connection;
+  const CancelWatch watch(cancel, [&connection](bool) { connection.stream().shut_down(); });
   connection.look_before_sleeping(looking_slots_);
   DescriptorPassing* const descriptors = connection.stream().descriptors();
   connection.stream().set_stall_timeout(options_.stall_timeout);
@@ -165,7 +167,7 @@ Result<void> Client::settle(Pooled& pooled) {
   return {};
 }
 
-Result<Client::Lease> Client::acquire(bool fresh) {
+Result<Client::Lease> Client::acquire(bool fresh, CancelToken* cancel) {
   while (!fresh) {
     std::unique_ptr<Pooled> pooled;
     {
@@ -183,7 +185,7 @@ Result<Client::Lease> Client::acquire(bool fresh) {
     }
     count_frames(*pooled);
   }
-  OB_TRY(auto pooled, connect());
+  OB_TRY(auto pooled, connect(cancel));
   return Lease(*this, std::move(pooled));
 }
 
@@ -243,6 +245,7 @@ Result<FrameHeader> Client::receive_reply_header(Pooled& pooled, std::uint64_t r
   Connection& connection = pooled.connection;
   for (;;) {
     OB_TRY(const FrameHeader header, connection.receive_header());
+    if (pooled.token != nullptr) pooled.token->heard(Clock::monotonic().now().count());
     if (header.kind == FrameKind::kHeartbeat) {
       OB_CHECK_OK(connection.skip(header.length));
       continue;

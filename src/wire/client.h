@@ -30,6 +30,7 @@
 #include "base/limits.h"
 #include "base/result.h"
 #include "wire/access.h"
+#include "wire/cancel.h"
 #include "wire/coded_link.h"
 #include "wire/connection.h"
 #include "wire/messages.h"
@@ -97,37 +98,6 @@ struct ProbeAccount {
   ProbeReply server;
 };
 
-// Lets another thread end a Run that is under way. One token may serve any number of Runs, also at
-// once.
-class CancelToken {
- public:
-  // Every Run that holds it now fails with kCancelled, at once: its server is asked to stop and its
-  // connection given up, because a server may be inside an operator that nothing can stop.
-  void cancel();
-  void reset();  // Runs that begin from now on are not cancelled
-  bool is_cancelled() const { return cancelled_.load(); }
-
- private:
-  friend class CancelWatch;
-  std::atomic<bool> cancelled_{false};
-  std::mutex mutex_;
-  std::vector<std::function<void()>> active_;  // slots; empty functions are free
-};
-
-// Calls `stop` on the cancelling thread while it lives; at once where the token is cancelled
-// already. Without a token it does nothing.
-class CancelWatch {
- public:
-  CancelWatch(CancelToken* token, std::function<void()> stop);
-  ~CancelWatch();
-  CancelWatch(const CancelWatch&) = delete;
-  CancelWatch& operator=(const CancelWatch&) = delete;
-
- private:
-  CancelToken* const token_;
-  std::size_t slot_ = 0;
-};
-
 class Client;
 
 // A session on the server: opened anew, by itself, on every connection that needs it. Thread-safe.
@@ -189,11 +159,11 @@ class Client {
   struct Pooled;  // a connection, what is open on it, and its request counter
   struct Lease;   // takes a connection out of the pool and puts it back when it is still in step
 
-  Result<std::unique_ptr<Pooled>> connect();
-  Result<std::unique_ptr<Pooled>> connect_once(bool offer_shared_memory);
+  Result<std::unique_ptr<Pooled>> connect(CancelToken* cancel);
+  Result<std::unique_ptr<Pooled>> connect_once(bool offer_shared_memory, CancelToken* cancel);
   Result<void> greet_ahead(Pooled& pooled, const FrameHeader& header, Hello hello);
   Result<void> settle(Pooled& pooled);
-  Result<Lease> acquire(bool fresh);
+  Result<Lease> acquire(bool fresh, CancelToken* cancel = nullptr);
   void release(std::unique_ptr<Pooled> pooled);
   void close_handle(std::uint32_t handle);
   void count_frames(Pooled& pooled);

@@ -27,6 +27,7 @@ struct Client::Pooled {
   // Requests that were sent ahead of the one whose reply is awaited; 0: none.
   std::uint64_t hello_ahead = 0, open_ahead = 0;
   std::uint64_t counted_sent = 0, counted_received = 0;  // already in the client's counters
+  CancelToken* token = nullptr;                          // of the Run that is under way
   bool from_pool = false;                                // may have gone stale since its last use
   bool reported_error = false;  // the last exchange failed, but left the connection in step
 };

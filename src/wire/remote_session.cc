@@ -10,6 +10,7 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/cursor.h"
+#include "base/limits.h"
 #include "wire/client.h"
 #include "wire/client_internal.h"
 
@@ -73,36 +74,6 @@ RemoteSession::~RemoteSession() { client_.close_handle(handle_); }
 
 // ---- runs
 // -------------------------------------------------------------------------------------------
-
-CancelWatch::CancelWatch(CancelToken* token, std::function<void()> stop) : token_(token) {
-  if (token_ == nullptr) return;
-  const std::lock_guard lock(token_->mutex_);
-  auto& active = token_->active_;
-  slot_ =
-      static_cast<std::size_t>(std::find(active.begin(), active.end(), nullptr) - active.begin());
-  if (slot_ == active.size()) active.emplace_back();
-  active[slot_] = std::move(stop);
-  if (token_->cancelled_) active[slot_]();
-}
-
-CancelWatch::~CancelWatch() {
-  if (token_ == nullptr) return;
-  const std::lock_guard lock(token_->mutex_);
-  token_->active_[slot_] = nullptr;
-}
-
-void CancelToken::cancel() {
-  const std::lock_guard lock(mutex_);
-  cancelled_ = true;
-  for (const auto& stop : active_) {
-    if (stop) stop();
-  }
-}
-
-void CancelToken::reset() {
-  const std::lock_guard lock(mutex_);
-  cancelled_ = false;
-}
 
 namespace {
 
@@ -244,8 +215,8 @@ Result<RunAccount> Client::run_on(Pooled& pooled, RunRequest& request,
     parts[i + 1] = {const_cast<std::byte*>(inputs[i].data.data()), request.inputs[i].frame_bytes()};
 
   // The frame lets a server that reads it stop at once; one that cannot sees the connection go.
-  const CancelWatch watch(cancel, [&connection, id] {
-    connection.try_send({.kind = FrameKind::kCancel, .request_id = id});
+  const CancelWatch watch(cancel, [&connection, id](bool politely) {
+    if (politely) connection.try_send({.kind = FrameKind::kCancel, .request_id = id});
     connection.stream().shut_down();
   });
   OB_CHECK_OK(connection.send(
@@ -309,28 +280,37 @@ Result<RunAccount> RemoteSession::run(std::span<const std::uint32_t> outputs,
   }
   const auto deadline_us = static_cast<std::uint32_t>(
       std::clamp<std::int64_t>(deadline.count(), 0, std::numeric_limits<std::uint32_t>::max()));
+  const auto cancelled = [cancel] { return cancel != nullptr && cancel->is_cancelled(); };
+  const Nanoseconds start = Clock::monotonic().now();
   for (bool fresh = false;; fresh = true) {
-    if (cancel != nullptr && cancel->is_cancelled())
-      return error(ErrorKind::kCancelled, "Run was cancelled");
-    OB_TRY(Client::Lease lease, client_.acquire(fresh));
+    if (cancelled()) return error(ErrorKind::kCancelled, "Run was cancelled");
+    auto acquired = client_.acquire(fresh, cancel);
+    if (!acquired && cancelled()) return error(ErrorKind::kCancelled, "Run was cancelled");
+    if (!acquired) return tl::make_unexpected(std::move(acquired).error());
+    Client::Lease lease = std::move(*acquired);
     Client::Pooled& pooled = *lease.held;
+    pooled.token = cancel;
     Result<RunAccount> account = tl::make_unexpected(Error{});
     if (pooled.hello_ahead != 0) {
       OB_CHECK_OK(client_.open_ahead(pooled, *this));
     } else if (!pooled.open_handles.contains(handle_)) {
+      const CancelWatch watch(cancel, [&pooled](bool) { pooled.connection.stream().shut_down(); });
       if (auto opened = client_.open_on(pooled, *this, client_.options_.stall_timeout); !opened)
         account = tl::make_unexpected(std::move(opened).error());
     }
     if (pooled.open_handles.contains(handle_))
       account = client_.run_on(pooled, request, inputs, sink, cancel, deadline_us);
+    pooled.token = nullptr;
     if (account || std::exchange(pooled.reported_error, false)) {
       lease.in_step();
       return account;
     }
-    if (cancel != nullptr && cancel->is_cancelled())
-      return error(ErrorKind::kCancelled, "Run was cancelled");
-    // A pooled connection that had died unnoticed: nothing was executed, so a fresh one may try.
-    if (!pooled.from_pool || account.error().kind != ErrorKind::kDisconnected) return account;
+    if (cancelled()) return error(ErrorKind::kCancelled, "Run was cancelled");
+    // A pooled connection that had died unnoticed: nothing was executed, so a fresh one may try,
+    // unless finding out took so long that the caller has better to do.
+    if (!pooled.from_pool || account.error().kind != ErrorKind::kDisconnected ||
+        Clock::monotonic().now() - start > limits::kHeartbeatInterval)
+      return account;
   }
 }
 

@@ -291,10 +291,10 @@ TEST_F(Faults, CutInARequest) { play(Fault::kCutInRequest); }
 TEST_F(Faults, ReceiveCloses) { play(Fault::kReceiveCloses); }
 TEST_F(Faults, CutInAReply) { play(Fault::kCutInReply); }
 TEST_F(Faults, ServerKilled) { play(Fault::kServerKilled); }
-TEST_F(Faults, ServerStopped) { play(Fault::kServerStopped, 3s); }
+TEST_F(Faults, ServerStopped) { play(Fault::kServerStopped); }
 TEST_F(Faults, LinkCut) { play(Fault::kLinkCut); }
 TEST_F(Faults, StalledForTenSeconds) { play(Fault::kStalled); }
-TEST_F(Faults, Trickle) { play(Fault::kTrickle, 15s); }
+TEST_F(Faults, Trickle) { play(Fault::kTrickle); }
 TEST_F(Faults, RestartedWithAnEmptyStore) { play(Fault::kEmptyStore); }
 TEST_F(Faults, DiskFull) { play(Fault::kDiskFull); }
 TEST_F(Faults, MemoryShort) { play(Fault::kMemoryShort); }

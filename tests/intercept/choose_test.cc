@@ -30,6 +30,11 @@ TEST(Choose, StaysHereAndSaysWhy) {
   };
   EXPECT_EQ(reason([](Situation& s) { s.mode = Mode::kLocal; }), LocalReason::kModeLocal);
   EXPECT_EQ(reason([](Situation& s) { s.server_answers = false; }), LocalReason::kServerGone);
+  EXPECT_EQ(reason([](Situation& s) {
+              s.server_answers = false;
+              s.server_is_distrusted = true;
+            }),
+            LocalReason::kDistrusted);
   EXPECT_EQ(reason([](Situation& s) { s.server_drains = true; }), LocalReason::kServerDraining);
   EXPECT_EQ(reason([](Situation& s) { s.server_has_session = false; }),
             LocalReason::kServerRefused);

@@ -30,6 +30,15 @@ AccountFigures session_with_both() {
   account.local_run(3'000, LocalReason::kUploading, false);
   account.local_run(3'000, LocalReason::kServerGone, true);
   account.failed_run();
+  account.hedged_run(HedgeWinner::kFirst);
+  account.hedged_run(HedgeWinner::kHere);
+  account.hedged_run(HedgeWinner::kHere);
+  account.hedged_run(HedgeWinner::kOtherServer);
+  account.missed_deadline();
+  account.verified_run();
+  account.differing_run("output (y) differs");
+  account.differing_run("and again");
+  account.unverified_run();
   return account.figures();
 }
 
@@ -44,6 +53,12 @@ TEST(Report, JsonSaysWhereRunsWentAndWhy) {
   EXPECT_EQ(session["runs"]["replayed"], 1);
   EXPECT_EQ(session["runs"]["local_because"],
             nlohmann::json::parse(R"({"uploading": 1, "server gone": 1})"));
+  EXPECT_EQ(session["hedged"],
+            nlohmann::json::parse(R"({"runs": 4, "won_by_server": 1, "won_here": 2,
+                                      "won_by_other_server": 1, "deadline_missed": 1})"));
+  EXPECT_EQ(session["verified"],
+            nlohmann::json::parse(R"({"runs": 3, "differing": 2, "not_possible": 1,
+                                      "first_difference": "output (y) differs"})"));
   EXPECT_EQ(session["bytes_sent"], 20);
   EXPECT_EQ(session["coding"]["used"], "palette, known");
   EXPECT_EQ(session["coding"]["raw_bytes_sent"], 800);
@@ -56,6 +71,13 @@ TEST(Report, TableHasARowForEachPlace) {
   const std::string table = summary_table({session_with_both()});
   EXPECT_NE(table.find("server host:7070"), std::string::npos);
   EXPECT_NE(table.find("here: uploading, server gone"), std::string::npos);
+  EXPECT_NE(table.find("session 4: 4 late Runs begun a second time; answered first by the server: "
+                       "1, here: 2, by another server: 1"),
+            std::string::npos);
+  EXPECT_NE(table.find("session 4: 1 Runs missed the deadline"), std::string::npos);
+  EXPECT_NE(table.find("session 4: 3 Runs verified, 2 differ, 1 could not be done here; the first: "
+                       "output (y) differs"),
+            std::string::npos);
   EXPECT_NE(table.find("session 4: coded (palette, known), 20 B sent instead of 800 B"),
             std::string::npos);
   EXPECT_NE(table.find("session 4: 1 Runs failed"), std::string::npos);

@@ -62,6 +62,34 @@ void Account::failed_run() {
   ++figures_.failed_runs;
 }
 
+void Account::hedged_run(HedgeWinner winner) {
+  const std::lock_guard lock(mutex_);
+  ++figures_.hedged_runs;
+  figures_.hedges_won_here += winner == HedgeWinner::kHere ? 1 : 0;
+  figures_.hedges_won_elsewhere += winner == HedgeWinner::kOtherServer ? 1 : 0;
+}
+
+void Account::missed_deadline() {
+  const std::lock_guard lock(mutex_);
+  ++figures_.deadline_missed_runs;
+}
+
+void Account::verified_run() {
+  const std::lock_guard lock(mutex_);
+  ++figures_.verified_runs;
+}
+
+void Account::differing_run(std::string_view difference) {
+  const std::lock_guard lock(mutex_);
+  ++figures_.verified_runs;
+  if (figures_.differing_runs++ == 0) figures_.difference = difference;
+}
+
+void Account::unverified_run() {
+  const std::lock_guard lock(mutex_);
+  ++figures_.unverified_runs;
+}
+
 void Account::opened_local() {
   const std::lock_guard lock(mutex_);
   ++figures_.local_opened;

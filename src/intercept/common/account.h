@@ -16,6 +16,9 @@
 
 namespace outboard::intercept {
 
+// Who answered a Run that was begun on two sides.
+enum class HedgeWinner : std::uint8_t { kFirst, kHere, kOtherServer };
+
 // A copy of an account's figures at one moment; times of server Runs are sums in nanoseconds.
 struct AccountFigures {
   std::uint64_t id = 0;
@@ -25,6 +28,11 @@ struct AccountFigures {
   std::uint64_t server_runs = 0, local_runs = 0, failed_runs = 0, replayed_runs = 0;
   std::array<std::uint64_t, kLocalReasons> local_by_reason{};
   std::uint64_t local_opened = 0, local_given_back = 0;  // sessions of the model, here
+  std::uint64_t hedged_runs = 0;  // begun on a second side, and who answered them:
+  std::uint64_t hedges_won_here = 0, hedges_won_elsewhere = 0;
+  std::uint64_t deadline_missed_runs = 0;
+  std::uint64_t verified_runs = 0, differing_runs = 0, unverified_runs = 0;  // of --verify
+  std::string difference;  // the first one, a sentence
   Histogram server_time, local_time;
   std::uint64_t send_ns = 0, wait_ns = 0, receive_ns = 0;
   std::uint64_t server_receive_ns = 0, queue_ns = 0, compute_ns = 0;
@@ -48,6 +56,11 @@ class Account {
   // `replayed`: the server was tried first and lost.
   void local_run(std::uint64_t time_ns, LocalReason reason, bool replayed);
   void failed_run();
+  void hedged_run(HedgeWinner winner);
+  void missed_deadline();
+  void verified_run();
+  void differing_run(std::string_view difference);
+  void unverified_run();  // it could not be done here as well
   void opened_local();
   void gave_local_back();
 

@@ -17,7 +17,8 @@ struct Situation {
   bool server_answers = false;      // nothing to the contrary is known
   bool server_drains = false;       // it told us to go elsewhere
   bool upload_under_way = false;
-  bool sooner_here = false;  // of two sides that are ready
+  bool sooner_here = false;           // of two sides that are ready
+  bool server_is_distrusted = false;  // --verify-strict; and no other answers
 };
 
 enum class Place : std::uint8_t { kServer, kLocal };
@@ -32,8 +33,10 @@ enum class LocalReason : std::uint8_t {
   kServerRefused,   // it would not open this model
   kNotEligible,     // this session cannot go out; the session says why
   kSooner,          // a server could, and this machine is sooner
+  kLate,            // a server did not answer in time, this machine did (hedge.h)
+  kDistrusted,      // its results differ from those here (--verify-strict)
 };
-inline constexpr std::size_t kLocalReasons = 8;
+inline constexpr std::size_t kLocalReasons = 10;
 
 struct Choice {
   Place place = Place::kLocal;
@@ -43,6 +46,7 @@ struct Choice {
 constexpr Choice choose(const Situation& s) {
   if (s.mode == Mode::kLocal) return {Place::kLocal, LocalReason::kModeLocal};
   if (s.server_drains) return {Place::kLocal, LocalReason::kServerDraining};
+  if (!s.server_answers && s.server_is_distrusted) return {Place::kLocal, LocalReason::kDistrusted};
   if (!s.server_answers) return {Place::kLocal, LocalReason::kServerGone};
   if (s.server_has_session && s.mode == Mode::kAuto && s.sooner_here)
     return {Place::kLocal, LocalReason::kSooner};
@@ -69,6 +73,10 @@ constexpr std::string_view name_of(LocalReason reason) {
       return "not eligible";
     case LocalReason::kSooner:
       return "sooner here";
+    case LocalReason::kLate:
+      return "server late";
+    case LocalReason::kDistrusted:
+      return "server distrusted";
   }
   return "";
 }

@@ -122,11 +122,17 @@ Decision Estimates::go(Costs& costs, const Candidate& to, std::span<const Candid
   d.load_class = to.load_class;
   d.expected_us = to.us;
   d.late_after_us = to.bound_us;
+  // What Runs of other shapes take says nothing of this one's tail.
+  if (to.side != kLocalSide && &costs != &all_runs_)
+    d.p99_us = costs.servers[static_cast<std::size_t>(to.side)].tail_us.p99();
   d.explores = explores;
   d.link_changed = to.link_changed;
-  for (const Candidate& other : all)
-    if (other.side != to.side && other.is_measured && (d.other_us == 0 || other.us < d.other_us))
-      d.other_us = other.us;
+  for (const Candidate& other : all) {
+    if (other.side == to.side || !other.is_measured) continue;
+    if (d.other_us != 0 && other.us >= d.other_us) continue;
+    d.other_us = other.us;
+    d.other_side = other.side;
+  }
   ++side_of(costs, to.side).started;
   ++under_way_[static_cast<std::size_t>(to.side) + 1];
   since_local_ = to.side == kLocalSide ? 0 : since_local_ + 1;
@@ -207,8 +213,12 @@ Decision Estimates::decide(RunKey key, std::uint64_t request_bytes, const Sides&
   }
   Decision d = go(costs, *best, all, false);
   d.open_local = open_local;
-  if (local.is_measured && d.side != kLocalSide && d.other_us == 0 && sides.local_possible)
-    d.other_us = local.us + sides.local_open_us;
+  const double local_us = local.us + sides.local_open_us;
+  if (can_open && local.is_measured && d.side != kLocalSide &&
+      (d.other_us == 0 || local_us < d.other_us)) {
+    d.other_us = local_us;
+    d.other_side = kLocalSide;
+  }
   return d;
 }
 
@@ -235,6 +245,7 @@ void Estimates::note(Server& server, const Decision& d, const ServerCost& cost,
   } else {
     level.add(cost.total_us);
   }
+  server.tail_us.add(cost.total_us);
   server.compute_us.add(std::max(cost.compute_us, 1e-3));
   server.reply_bytes = cost.reply_bytes;
   server.reference = view;
@@ -256,6 +267,30 @@ void Estimates::local_ran(RunKey key, const Decision& d, double total_us, double
     costs->local.total_us[d.load_class].add(total_us);
     costs->local.last_us = now_us;
   }
+}
+
+// At least so long, which is told apart from nothing only where it is more than what is known.
+void Estimates::overtaken(RunKey key, const Decision& d, double elapsed_us, double now_us) {
+  const std::lock_guard lock(mutex_);
+  ended(d, elapsed_us);
+  for (Costs* costs : {&this->costs(key), &all_runs_}) {
+    Server& server = costs->servers[static_cast<std::size_t>(d.side)];
+    Level& level = server.total_us[d.load_class];
+    if (level.count() == 0 || elapsed_us > level.value()) level.add(elapsed_us);
+    server.tail_us.add(elapsed_us);
+    server.last_us = now_us;
+  }
+}
+
+Decision Estimates::begin_second(RunKey key, int side) {
+  const std::lock_guard lock(mutex_);
+  unsigned& under_way = under_way_[static_cast<std::size_t>(side + 1)];
+  Decision d;
+  d.side = side;
+  d.load_class = load_class_of(under_way++);
+  d.expected_us = side_of(costs(key), side).total_us[d.load_class].value();
+  if (side == kLocalSide) since_local_ = 0;
+  return d;
 }
 
 void Estimates::abandoned(const Decision& d) {

@@ -5,8 +5,9 @@
 //   Decision d = estimates.decide(key, request_bytes, sides, now_us);     // a place is taken
 //   ... the Run ...
 //   estimates.server_ran(key, d, cost, view, now_us)                      // exactly one of the
-//   estimates.local_ran(key, d, total_us, now_us)                         // three gives it back
-//   estimates.abandoned(d)                                                // it failed there
+//   estimates.local_ran(key, d, total_us, now_us)                         // four gives it back
+//   estimates.overtaken(key, d, elapsed_us, now_us)                       // a second try was
+//   sooner estimates.abandoned(d)                                                // it failed there
 //
 // Kept for each key (input shapes, types and wanted outputs) and, because Runs of one program that
 // are under way together slow each other, for each power of two of how many are under way on that
@@ -34,6 +35,7 @@
 
 #include "intercept/common/level.h"
 #include "intercept/common/link_estimate.h"
+#include "intercept/common/tail.h"
 #include "wire/client.h"
 
 namespace outboard::intercept {
@@ -61,7 +63,9 @@ struct Decision {
   unsigned load_class = 0;   // of Runs under way there; for the estimates alone
   double expected_us = 0;    // 0: nothing is known
   double late_after_us = 0;  // a Run that takes longer is not as usual; 0: nothing is known
+  double p99_us = 0;         // of Runs like this at that server; 0: too few to know
   double other_us = 0;       // what the best other side that can be used would take; 0: none
+  int other_side = kLocalSide;
   bool explores = false;
   bool link_changed = false;  // expected_us rests on that
   bool open_local = false;    // the local side is worth opening, behind the program's back
@@ -90,7 +94,11 @@ class Estimates {
   void server_ran(RunKey key, const Decision& d, const ServerCost& cost, const LinkView& view,
                   double now_us);
   void local_ran(RunKey key, const Decision& d, double total_us, double now_us);
+  // A server had not answered after so long, and something else had.
+  void overtaken(RunKey key, const Decision& d, double elapsed_us, double now_us);
   void abandoned(const Decision& d);
+  // A second try of a Run takes a place on `side`, whatever is sooner; given back like any other.
+  Decision begin_second(RunKey key, int side);
 
   // Have so many Runs gone to servers since one was made, or was meant to be made, here that the
   // memory of the local side is better given back?
@@ -106,6 +114,7 @@ class Estimates {
     double last_trial_us = 0;   // when one was sent there although nothing was known
   };
   struct Server : Side {
+    Tail tail_us;
     Level compute_us;
     std::uint64_t reply_bytes = 0;
     LinkView reference;  // of when its last Run ended

@@ -136,9 +136,26 @@ double Process::cpu_share(double now_us) {
   return cpu_share_.load(std::memory_order_relaxed);
 }
 
+bool Process::draws_verification() {
+  if (config_.verify == 0) return false;
+  // splitmix64's finalizer: random() counts in steps.
+  std::uint64_t z = random();
+  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+  z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+  z ^= z >> 31;
+  return static_cast<double>(z >> 11) * 0x1p-53 < config_.verify;
+}
+
 void Process::in_vendor_code(const std::function<void()>& call) {
-  const std::lock_guard lock(vendor_mutex_);
+  {
+    std::unique_lock lock(vendor_mutex_);
+    vendor_changed_.wait(lock, [&] { return !leaving_; });
+    ++in_vendor_code_;
+  }
   call();
+  const std::lock_guard lock(vendor_mutex_);
+  --in_vendor_code_;
+  vendor_changed_.notify_all();
 }
 
 std::vector<AccountFigures> Process::session_figures() const {
@@ -184,9 +201,14 @@ void Process::on_exit() {
   Process* process = current_process.load(std::memory_order_acquire);
   if (process == nullptr) return;
   for (const auto& link : process->links_) link->stop();
-  // Never unlocked: a background thread that wants the library from now on waits until the process
-  // has ended, and one that is inside has come out.
-  process->vendor_mutex_.lock();
+  process->cancels_.cancel(process);  // second tries
+  {
+    // A background thread that wants the library from now on waits until the process has ended, and
+    // those that are inside come out first.
+    std::unique_lock lock(process->vendor_mutex_);
+    process->leaving_ = true;
+    process->vendor_changed_.wait(lock, [&] { return process->in_vendor_code_ == 0; });
+  }
   process->report();
 }
 

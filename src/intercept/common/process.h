@@ -8,6 +8,7 @@
 #pragma once
 
 #include <atomic>
+#include <condition_variable>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -19,6 +20,7 @@
 #include "intercept/common/async_pool.h"
 #include "intercept/common/cancel_registry.h"
 #include "intercept/common/config.h"
+#include "intercept/common/hedge_watch.h"
 #include "intercept/common/server_link.h"
 #include "intercept/common/trace.h"
 
@@ -49,17 +51,21 @@ class Process {
   Trace* trace() { return config_.trace_path.empty() ? nullptr : &trace_; }
   CancelRegistry& cancels() { return cancels_; }
   AsyncPool& async_pool() { return async_pool_; }
+  HedgeWatch& hedges() { return hedges_; }
+  AsyncPool& hedge_pool() { return hedge_pool_; }  // of second tries; hedges() works there, too
   const wire::ClientOptions& client_options() const { return client_options_; }
 
   void server_is_lost(const ServerLink& link, const Error& error);
   void server_is_up() { warned_.store(false); }
 
   // For background threads: calls the vendor's library, unless the process is on its way out (the
-  // library may be gone already); then it never returns to it.
+  // library may be gone already); then it never returns to it. Calls may be concurrent.
   void in_vendor_code(const std::function<void()>& call);
 
   // Of a core that this process may use, looked up again every other second.
   double cpu_share(double now_us);
+  // Whether the next Run at a server is one of those to verify.
+  bool draws_verification();
   // Another number each time; follows from Config::seed.
   std::uint64_t random() { return random_.fetch_add(0x9e3779b97f4a7c15u) ^ seed_; }
 
@@ -86,15 +92,19 @@ class Process {
   std::atomic<bool> warned_{false};
   std::atomic<bool> reported_{false};
   std::mutex json_mutex_;
-  std::string json_entry_;  // as it stands in the file
-  std::mutex vendor_mutex_;
+  std::string json_entry_;   // as it stands in the file
+  std::mutex vendor_mutex_;  // of the next three
+  std::condition_variable vendor_changed_;
+  std::size_t in_vendor_code_ = 0;
+  bool leaving_ = false;
   mutable std::mutex mutex_;
   std::vector<std::shared_ptr<Account>> accounts_;
   std::vector<std::string> server_providers_;
   std::atomic<std::uint64_t> next_account_{1};
   Trace trace_;
   CancelRegistry cancels_;
-  AsyncPool async_pool_;
+  AsyncPool async_pool_, hedge_pool_;
+  HedgeWatch hedges_{hedge_pool_};
 };
 
 }  // namespace outboard::intercept

@@ -103,6 +103,13 @@ void write_session(JsonWriter& json, const AccountFigures& s) {
     if (s.local_by_reason[i] > 0) json.member(name_of(reason), s.local_by_reason[i]);
   }
   json.end_object().end_object();
+  json.key("hedged").begin_object().member("runs", s.hedged_runs);
+  json.member("won_by_server", s.hedged_runs - s.hedges_won_here - s.hedges_won_elsewhere);
+  json.member("won_here", s.hedges_won_here).member("won_by_other_server", s.hedges_won_elsewhere);
+  json.member("deadline_missed", s.deadline_missed_runs).end_object();
+  json.key("verified").begin_object().member("runs", s.verified_runs);
+  json.member("differing", s.differing_runs).member("not_possible", s.unverified_runs);
+  json.member("first_difference", s.difference).end_object();
   json.key("local_sessions").begin_object().member("opened", s.local_opened);
   json.member("given_back", s.local_given_back).end_object();
   write_times(json, "server_run_us", s.server_time);
@@ -136,6 +143,10 @@ std::string_view name_of(ServerLink::State state) {
       return "draining";
     case ServerLink::State::kDown:
       return "down";
+    case ServerLink::State::kSilent:
+      return "silent";
+    case ServerLink::State::kDistrusted:
+      return "distrusted";
   }
   return "";
 }
@@ -157,6 +168,24 @@ std::string summary_table(const std::vector<AccountFigures>& sessions) {
                      s.id, wire::names_of(s.codings), bytes_text(s.bytes_sent),
                      bytes_text(s.raw_bytes_sent), bytes_text(s.bytes_received),
                      bytes_text(s.raw_bytes_received));
+    }
+    if (s.hedged_runs > 0) {
+      fmt::format_to(std::back_inserter(table),
+                     "session {}: {} late Runs begun a second time; answered first by the server: "
+                     "{}, here: {}, by another server: {}\n",
+                     s.id, s.hedged_runs,
+                     s.hedged_runs - s.hedges_won_here - s.hedges_won_elsewhere, s.hedges_won_here,
+                     s.hedges_won_elsewhere);
+    }
+    if (s.deadline_missed_runs > 0) {
+      fmt::format_to(std::back_inserter(table), "session {}: {} Runs missed the deadline\n", s.id,
+                     s.deadline_missed_runs);
+    }
+    if (s.verified_runs + s.unverified_runs > 0) {
+      fmt::format_to(std::back_inserter(table),
+                     "session {}: {} Runs verified, {} differ, {} could not be done here{}{}\n",
+                     s.id, s.verified_runs, s.differing_runs, s.unverified_runs,
+                     s.difference.empty() ? "" : "; the first: ", s.difference);
     }
     if (s.failed_runs > 0) {
       fmt::format_to(std::back_inserter(table), "session {}: {} Runs failed\n", s.id,

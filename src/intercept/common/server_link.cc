@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "base/clock.h"
+#include "base/limits.h"
 #include "base/log.h"
 #include "intercept/common/process.h"
 #include "intercept/common/session.h"
@@ -19,6 +20,10 @@ using std::chrono::milliseconds;
 // Probes: often enough to see a step within two seconds, small enough to cost nothing that is felt.
 constexpr milliseconds kProbeInterval{400}, kWatched{3000};
 constexpr std::size_t kProbeBytes = 16'000;
+// A server that was slow is used again when its bytes pass in so many times what they took before.
+constexpr double kSlower = 3;
+constexpr double kLeastLimitUs =
+    static_cast<double>(std::chrono::microseconds(limits::kStallTimeout).count());
 
 bool means_lost(ErrorKind kind) {
   return kind == ErrorKind::kDisconnected || kind == ErrorKind::kMaybeExecuted ||
@@ -34,8 +39,10 @@ ServerLink::ServerLink(Process& process, wire::Access server)
       backoff_(process.random()) {}
 
 void ServerLink::set_state(State state) {
-  const State before = state_.exchange(state, std::memory_order_acq_rel);
-  if (before == state) return;
+  State before = state_.load(std::memory_order_acquire);
+  do {
+    if (before == state || before == State::kDistrusted) return;
+  } while (!state_.compare_exchange_weak(before, state, std::memory_order_acq_rel));
   if (state == State::kUp) {
     if (before != State::kUnknown) log_info("server ({}) answers again", address_);
     process_.server_is_up();
@@ -56,6 +63,37 @@ bool ServerLink::note(const Error& error) {
   start_thread(lock);
   wake_.notify_all();
   return true;
+}
+
+void ServerLink::suspect(const std::string& why, std::uint64_t bytes) {
+  std::unique_lock lock(mutex_);
+  if (!usable()) return;
+  suspect_bytes_ = std::min<std::uint64_t>(bytes, kProbeBytes);
+  suspect_limit_us_ = std::max(
+      kLeastLimitUs, kSlower * beyond_compute_us(estimate_.view(), suspect_bytes_, suspect_bytes_));
+  set_state(State::kSilent);
+  if (bytes == 0) {
+    process_.server_is_lost(*this, {ErrorKind::kTimeout, why, 0});
+  } else {
+    log_info("{}; inference runs elsewhere until it is as fast as before", why);
+  }
+  start_thread(lock);
+  wake_.notify_all();
+}
+
+void ServerLink::suspect_silence(double unheard_us) {
+  suspect(fmt::format("server ({}) has said nothing for {:.0f} ms", address_, unheard_us / 1e3), 0);
+}
+
+void ServerLink::suspect_slowness(double elapsed_us, std::uint64_t bytes) {
+  suspect(fmt::format("server ({}) has not answered a Run within {:.0f} ms", address_,
+                      elapsed_us / 1e3),
+          std::max<std::uint64_t>(bytes, 1));
+}
+
+void ServerLink::distrust() {
+  set_state(State::kDistrusted);
+  stop();
 }
 
 Result<wire::HelloReply> ServerLink::hello() {
@@ -124,9 +162,11 @@ wire::Client::Progress ServerLink::behind_runs() {
   };
 }
 
-void ServerLink::probe() {
+void ServerLink::probe() { probe(kProbeBytes); }
+
+void ServerLink::probe(std::uint64_t bytes) {
   if (!knows_probes_.load(std::memory_order_relaxed)) return;
-  const auto found = client_.probe(kProbeBytes, kProbeBytes);
+  const auto found = client_.probe(bytes, bytes);
   if (!found) {
     if (found.error().kind == ErrorKind::kUnimplemented) knows_probes_.store(false);
     note(found.error());
@@ -167,11 +207,25 @@ void ServerLink::start_thread(const std::unique_lock<std::mutex>&) {
 void ServerLink::wait_until_it_answers(std::unique_lock<std::mutex>& lock) {
   wake_.wait_for(lock, backoff_.next(), [&] { return stopping_.load(); });
   if (stopping_.load()) return;
+  const std::uint64_t bytes = suspect_bytes_;
+  const double limit_us = suspect_limit_us_;
   lock.unlock();
   client_.drop_idle();
   const bool answers = client_.ping().has_value();
+  const bool is_back = answers && is_fast_enough(bytes, limit_us);
   lock.lock();
-  if (answers) set_state(State::kUp);
+  // It may have been fast for the last of the bytes only: so it is asked again at once.
+  if (answers && !is_back) backoff_.reset();
+  if (!is_back) return;
+  suspect_bytes_ = 0;
+  set_state(State::kUp);
+}
+
+bool ServerLink::is_fast_enough(std::uint64_t bytes, double limit_us) {
+  if (bytes == 0) return true;
+  const Nanoseconds start = Clock::monotonic().now();
+  probe(bytes);
+  return static_cast<double>((Clock::monotonic().now() - start).count()) / 1e3 <= limit_us;
 }
 
 bool ServerLink::has_due() const {

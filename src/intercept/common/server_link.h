@@ -27,10 +27,12 @@ class Process;
 class ServerLink {
  public:
   enum class State : std::uint8_t {
-    kUnknown,   // not asked yet
-    kUp,        // answers
-    kDraining,  // answers, and asked to go elsewhere
-    kDown,      // does not answer; asked again in the background
+    kUnknown,     // not asked yet
+    kUp,          // answers
+    kDraining,    // answers, and asked to go elsewhere
+    kDown,        // does not answer; asked again in the background
+    kSilent,      // a Run waited for it too long; likewise
+    kDistrusted,  // its results were wrong; for good
   };
 
   ServerLink(Process& process, wire::Access server);
@@ -53,6 +55,19 @@ class ServerLink {
   // What a failed request says of the server: after a lost connection or a refusal for load it is
   // left alone until it answers in the background. True when it means that.
   bool note(const Error& error);
+  // A Run has waited for so long without a word from it, or for longer than another side took for
+  // all of it: left alone until it answers in the background, in the second case `bytes` each way
+  // about as fast as before.
+  void suspect_silence(double unheard_us);
+  void suspect_slowness(double elapsed_us, std::uint64_t bytes);
+  // It is not used any more in this process.
+  void distrust();
+
+  // Runs that it answered, and Runs that were begun elsewhere as well: what hedging is bounded by.
+  std::uint64_t answered() const { return answered_.load(std::memory_order_relaxed); }
+  std::uint64_t hedged() const { return hedged_.load(std::memory_order_relaxed); }
+  void count_answered() { answered_.fetch_add(1, std::memory_order_relaxed); }
+  void count_hedged() { hedged_.fetch_add(1, std::memory_order_relaxed); }
 
   // What is known of the way there and of the load. Runs tell, and probes in the background while
   // a session could go there and does not: that is what `watch()` asks for, for the next seconds.
@@ -75,6 +90,9 @@ class ServerLink {
   bool has_due() const;
   std::shared_ptr<Session> next_due(std::unique_lock<std::mutex>& lock);
   void set_state(State state);
+  void suspect(const std::string& why, std::uint64_t bytes);
+  bool is_fast_enough(std::uint64_t bytes, double limit_us);
+  void probe(std::uint64_t bytes);
   bool is_watched() const;
 
   Process& process_;
@@ -95,6 +113,10 @@ class ServerLink {
   LinkEstimate estimate_;
   std::atomic<std::int64_t> watched_until_ns_{0};
   std::atomic<bool> knows_probes_{true};
+  std::atomic<std::uint64_t> answered_{0}, hedged_{0};
+  // Of kSilent, under mutex_: what has to pass each way before it is used again, and how soon.
+  std::uint64_t suspect_bytes_ = 0;
+  double suspect_limit_us_ = 0;
 };
 
 }  // namespace outboard::intercept

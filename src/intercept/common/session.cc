@@ -302,15 +302,16 @@ Session::Route Session::choose_route(Live& live, RunKey key,
     situation.server_answers = situation.server_answers || answers;
     situation.server_drains =
         situation.server_drains || side.link->state() == ServerLink::State::kDraining;
+    situation.server_is_distrusted =
+        situation.server_is_distrusted || side.link->state() == ServerLink::State::kDistrusted;
     situation.upload_under_way = situation.upload_under_way || (side.under_way && answers);
     if (situation.mode == Mode::kLocal || side.remote == nullptr || !answers) continue;
     situation.server_has_session = true;
     sides.servers[i] = {true, side.link->estimate().view()};
   }
   situation.server_drains = situation.server_drains && !situation.server_answers;
-  std::uint64_t request_bytes = 0;
-  for (const wire::InputTensor& input : inputs) request_bytes += input.data.size();
-  route.decision = live.estimates.decide(route.key, request_bytes, sides, now);
+  for (const wire::InputTensor& input : inputs) route.request_bytes += input.data.size();
+  route.decision = live.estimates.decide(route.key, route.request_bytes, sides, now);
   situation.sooner_here = route.decision.side == kLocalSide;
   route.choice = choose(situation);
   for (std::size_t i = 0; i < live.sides.size(); ++i) {
@@ -328,6 +329,7 @@ Session::Route Session::choose_route(Live& live, RunKey key,
 void Session::ran_at_server(const Route& route, std::uint64_t time_ns,
                             const wire::RunAccount& run) {
   Live& live = this->live();
+  route.link->count_answered();
   LinkEstimate& estimate = route.link->estimate();
   estimate.exchanged({.sent_bytes = run.bytes_sent,
                       .received_bytes = run.bytes_received,
@@ -340,7 +342,8 @@ void Session::ran_at_server(const Route& route, std::uint64_t time_ns,
       route.key, route.decision,
       {us(time_ns), us(run.server.compute_ns), run.bytes_sent, run.bytes_received}, estimate.view(),
       now_us());
-  if (live.process.config().mode == Mode::kAuto && live.estimates.local_is_idle())
+  const Config& config = live.process.config();
+  if (config.mode == Mode::kAuto && config.verify == 0 && live.estimates.local_is_idle())
     give_local_back(live);
 }
 
@@ -374,6 +377,44 @@ Result<std::shared_ptr<LocalModel>> Session::local() {
 bool Session::blameless(const Route& route) {
   live().estimates.abandoned(route.decision);
   return true;
+}
+
+void Session::overtaken(const Route& route, double elapsed_us, bool was_silent) {
+  Live& live = this->live();
+  // What a server that does not answer would have taken is not known.
+  if (was_silent) return live.estimates.abandoned(route.decision);
+  live.estimates.overtaken(route.key, route.decision, elapsed_us, now_us());
+  route.link->suspect_slowness(elapsed_us, route.request_bytes);
+  attach_later();
+}
+
+Session::Route Session::second_route(const Route& first) {
+  Live& live = this->live();
+  Route route;
+  route.key = first.key;
+  route.request_bytes = first.request_bytes;
+  int side = kLocalSide;
+  {
+    const std::lock_guard lock(live.mutex);
+    const bool any_server = live.process.config().mode == Mode::kRemote;
+    for (std::size_t i = 0; i < live.sides.size() && side == kLocalSide; ++i) {
+      const Live::Side& other = live.sides[i];
+      const bool is_wanted = first.decision.other_side == static_cast<int>(i) ||
+                             (any_server && other.link != first.link);
+      if (!is_wanted || other.remote == nullptr || !other.link->usable()) continue;
+      side = static_cast<int>(i);
+      route.remote = other.remote;
+      route.link = other.link;
+      route.choice.place = Place::kServer;
+    }
+  }
+  route.decision = live.estimates.begin_second(route.key, side);
+  return route;
+}
+
+void Session::server_is_silent(const Route& route, double unheard_us) {
+  route.link->suspect_silence(unheard_us);
+  attach_later();
 }
 
 bool Session::lost(const Route& route, const Error& error) {

@@ -30,6 +30,11 @@ namespace outboard::intercept {
 class LocalModel {
  public:
   virtual ~LocalModel() = default;
+  // Computes on this thread, which may be any; touches nothing of the program's. The native code
+  // kAnsweredByTheProgram (run.h): only the program's side can run it.
+  virtual Result<void> run(std::span<const std::uint32_t> wanted,
+                           std::span<const wire::InputTensor> inputs, wire::OutputSink& outputs,
+                           wire::CancelToken* cancel) = 0;
 };
 
 struct SessionSpec {
@@ -60,12 +65,14 @@ class Session : public std::enable_shared_from_this<Session> {
   // Called on `link`'s thread. False: the server is lost again, try later.
   bool attach_in_background(ServerLink& link);
 
-  // Where the next Run goes. Each route ends in one of ran_at_server(), ran_here() and lost().
+  // Where the next Run goes. Each route ends in exactly one of ran_at_server(), ran_here(), lost(),
+  // blameless() and overtaken().
   struct Route {
     Choice choice;
     std::shared_ptr<wire::RemoteSession> remote;  // when choice.place is kServer
     ServerLink* link = nullptr;
     RunKey key = 0;
+    std::uint64_t request_bytes = 0;
     Decision decision;  // what was expected, when it is late, what another side would take
   };
   Route route(std::span<const std::uint32_t> wanted, std::span<const wire::InputTensor> inputs);
@@ -80,6 +87,13 @@ class Session : public std::enable_shared_from_this<Session> {
   bool lost(const Route& route, const Error& error);
   // The program's side would not take what the server of `route` answered. Always true.
   bool blameless(const Route& route);
+  // A second try (hedge.h) answered before the server of `route` had, after so long.
+  void overtaken(const Route& route, double elapsed_us, bool was_silent);
+
+  // Where the second try of a Run goes that the server of `first` has not answered; ends as any.
+  Route second_route(const Route& first);
+  // The server of `route` has not even sent a heartbeat: Runs that follow go elsewhere at once.
+  void server_is_silent(const Route& route, double unheard_us);
 
   // The Runs of the session, for the profile; nullptr when none is wanted.
   Trace* profile() const { return profile_.get(); }

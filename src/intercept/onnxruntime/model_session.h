@@ -50,6 +50,8 @@ class ModelSession final : public LocalModel {
     if (session_ != nullptr) reopener_->runtime().ort.ReleaseSession(session_);
   }
   OrtSession* get() const { return session_; }
+  Result<void> run(std::span<const std::uint32_t> wanted, std::span<const wire::InputTensor> inputs,
+                   wire::OutputSink& outputs, wire::CancelToken* cancel) override;
   // Gives the session up without closing it.
   OrtSession* release() { return std::exchange(session_, nullptr); }
 

@@ -9,6 +9,7 @@
 #include "intercept/onnxruntime/model_session.h"
 #include "intercept/onnxruntime/run_frame.h"
 #include "intercept/onnxruntime/stub_session.h"
+#include "intercept/onnxruntime/values.h"
 
 namespace outboard::intercept::onnxruntime {
 namespace {
@@ -21,45 +22,6 @@ struct Inputs {
   std::vector<wire::InputTensor> tensors;
   std::vector<std::string> encoded;  // of string tensors
 };
-
-std::span<const std::byte> bytes_of(std::string_view text) {
-  return {reinterpret_cast<const std::byte*>(text.data()), text.size()};
-}
-
-Result<std::vector<std::int64_t>> dims_of(const Runtime& runtime, const OrtValue* value) {
-  OrtTensorTypeAndShapeInfo* info = nullptr;
-  OB_ORT(runtime, runtime.ort.GetTensorTypeAndShape(value, &info));
-  std::size_t rank = 0;
-  std::vector<std::int64_t> dims;
-  OrtStatus* status = runtime.ort.GetDimensionsCount(info, &rank);
-  if (status == nullptr) {
-    dims.resize(rank);
-    status = runtime.ort.GetDimensions(info, dims.data(), rank);
-  }
-  runtime.ort.ReleaseTensorTypeAndShapeInfo(info);
-  OB_ORT(runtime, status);
-  return dims;
-}
-
-// The strings of a tensor, as views into `storage`.
-Result<std::vector<std::string_view>> strings_of(const Runtime& runtime, const OrtValue* value,
-                                                 std::size_t count, std::string& storage) {
-  std::size_t total = 0;
-  OB_ORT(runtime, runtime.ort.GetStringTensorDataLength(value, &total));
-  storage.resize(total);
-  std::vector<std::size_t> offsets(count);
-  if (count > 0) {
-    OB_ORT(runtime,
-           runtime.ort.GetStringTensorContent(value, storage.data(), total, offsets.data(), count));
-  }
-  std::vector<std::string_view> strings;
-  strings.reserve(count);
-  for (std::size_t i = 0; i < count; ++i) {
-    const std::size_t end = i + 1 < count ? offsets[i + 1] : total;
-    strings.push_back(std::string_view(storage).substr(offsets[i], end - offsets[i]));
-  }
-  return strings;
-}
 
 Result<void> take_input(const StubSession& stub, OrtKernelContext* context, std::size_t index,
                         Inputs& inputs) {
@@ -175,27 +137,6 @@ class KernelSink final : public wire::OutputSink {
   const std::span<const std::uint32_t> wanted_;
 };
 
-// Copies a value of the original model's session into the stub's output.
-Result<void> copy_output(const StubSession& stub, KernelSink& sink, std::size_t index,
-                         wire::ElementType type, OrtValue* value) {
-  const Runtime& runtime = stub.runtime;
-  wire::TensorHeader header;
-  header.type = type;
-  OB_TRY(header.dims, dims_of(runtime, value));
-  if (type == wire::ElementType::kString) {
-    std::string storage;
-    const auto count = wire::element_count(header.dims).value_or(0);
-    OB_TRY(const auto strings, strings_of(runtime, value, count, storage));
-    return sink.strings(index, header, strings);
-  }
-  OB_TRY(header.data_bytes, wire::size_bytes(type, header.dims));
-  OB_TRY(const std::span<std::byte> memory, sink.allocate(index, header));
-  void* data = nullptr;
-  OB_ORT(runtime, runtime.ort.GetTensorMutableData(value, &data));
-  if (!memory.empty()) std::memcpy(memory.data(), data, memory.size());
-  return {};
-}
-
 class KernelRun final : public ProgramRun {
  public:
   KernelRun(const StubSession& stub, OrtKernelContext* context, const RunFrame* frame,
@@ -233,7 +174,7 @@ class KernelRun final : public ProgramRun {
     }
     const std::unique_ptr<OrtRunOptions, decltype(OrtApi::ReleaseRunOptions)> owned(
         made, ort.ReleaseRunOptions);
-    const wire::CancelWatch watch(made == nullptr ? nullptr : cancel(), [&ort, made] {
+    const wire::CancelWatch watch(made == nullptr ? nullptr : cancel(), [&ort, made](bool) {
       if (OrtStatus* failed = ort.RunOptionsSetTerminate(made)) ort.ReleaseStatus(failed);
     });
     OrtStatus* status = ort.Run(session, options, stub_.input_names.data(), inputs_.values.data(),
@@ -242,7 +183,8 @@ class KernelRun final : public ProgramRun {
     if (status != nullptr) done = tl::make_unexpected(to_error(stub_.runtime, status));
     for (std::size_t i = 0; i < values.size(); ++i) {
       if (done) {
-        done = copy_output(stub_, sink_, i, stub_.description.outputs[wanted_[i]].type, values[i]);
+        done = give_output(stub_.runtime, *values[i], stub_.description.outputs[wanted_[i]].type, i,
+                           sink_);
       }
       if (values[i] != nullptr) ort.ReleaseValue(values[i]);
     }

@@ -323,7 +323,9 @@ Result<void> send_output(Stream& below, TlsSession& session) {
 }
 
 Result<std::unique_ptr<Stream>> shake_hands(std::unique_ptr<Stream> below,
-                                            std::shared_ptr<const TlsContext> context) {
+                                            std::shared_ptr<const TlsContext> context,
+                                            CancelToken* cancel) {
+  const CancelWatch watch(cancel, [raw = below.get()](bool) { raw->shut_down(); });
   OB_TRY(auto session, TlsSession::make(std::move(context)));
   for (;;) {
     auto done = session->handshake();
@@ -344,13 +346,14 @@ Result<std::unique_ptr<Stream>> shake_hands(std::unique_ptr<Stream> below,
 }  // namespace
 
 Result<std::unique_ptr<Stream>> tls_connect(std::unique_ptr<Stream> below,
-                                            std::shared_ptr<const TlsContext> context) {
-  return shake_hands(std::move(below), std::move(context));
+                                            std::shared_ptr<const TlsContext> context,
+                                            CancelToken* cancel) {
+  return shake_hands(std::move(below), std::move(context), cancel);
 }
 
 Result<std::unique_ptr<Stream>> tls_accept(std::unique_ptr<Stream> below,
                                            std::shared_ptr<const TlsContext> context) {
-  return shake_hands(std::move(below), std::move(context));
+  return shake_hands(std::move(below), std::move(context), nullptr);
 }
 
 std::unique_ptr<Stream> make_tls_stream(std::unique_ptr<Stream> below,

@@ -21,6 +21,7 @@
 
 #include "base/result.h"
 #include "base/sha256.h"
+#include "wire/cancel.h"
 #include "wire/transport/stream.h"
 
 namespace outboard::wire {
@@ -97,9 +98,10 @@ class TlsSession {
 };
 
 // The client's side of a connection: shakes hands, verifies the server, and returns a stream whose
-// first bytes take the last message of the handshake with them.
+// first bytes take the last message of the handshake with them. `cancel` (may be nullptr) ends it.
 Result<std::unique_ptr<Stream>> tls_connect(std::unique_ptr<Stream> below,
-                                            std::shared_ptr<const TlsContext> context);
+                                            std::shared_ptr<const TlsContext> context,
+                                            CancelToken* cancel = nullptr);
 // The server's side; blocks until the client has completed its handshake.
 Result<std::unique_ptr<Stream>> tls_accept(std::unique_ptr<Stream> below,
                                            std::shared_ptr<const TlsContext> context);

@@ -90,6 +90,7 @@ int pthread_mutex_lock(pthread_mutex_t* mutex) noexcept {
   sim::maybe_preempt();
   for (;;) {
     const int code = REAL(pthread_mutex_trylock)(mutex);
+    if (code == 0) sim::locked();
     if (code != EBUSY) return code;
     sim::block(mutex, nanoseconds::max());
   }
@@ -97,7 +98,15 @@ int pthread_mutex_lock(pthread_mutex_t* mutex) noexcept {
 
 int pthread_mutex_unlock(pthread_mutex_t* mutex) noexcept {
   const int code = REAL(pthread_mutex_unlock)(mutex);
-  if (sim::in_simulation()) sim::wake(mutex, true);
+  if (!sim::in_simulation()) return code;
+  sim::unlocked();
+  sim::wake(mutex, true);
+  return code;
+}
+
+int pthread_mutex_trylock(pthread_mutex_t* mutex) noexcept {
+  const int code = REAL(pthread_mutex_trylock)(mutex);
+  if (code == 0 && sim::in_simulation()) sim::locked();
   return code;
 }
 

@@ -28,7 +28,9 @@ constexpr nanoseconds kNever = nanoseconds::max();
 
 struct Thread {
   std::uint64_t number = 0;
-  Group group = 0;
+  Group home = 0;   // of the process that it was started in
+  Group group = 0;  // that it acts for
+  std::size_t locks = 0;
   unsigned long id = 0;  // pthread_t
   void* (*start)(void*) = nullptr;
   void* argument = nullptr;
@@ -84,6 +86,12 @@ void await_baton(Thread& thread) {
   std::abort();
 }
 
+// A stopped process' thread that holds a lock goes on until it has none: what it shares with others
+// (the in-process pair) stands for the kernel, which a stopped process does not hold up.
+bool is_stopped(const Thread& thread) {
+  return thread.locks == 0 && scheduler->frozen.contains(thread.home);
+}
+
 void make_runnable(Thread& thread) {
   if (thread.runnable) return;
   thread.runnable = true;
@@ -102,7 +110,7 @@ void stop_waiting(Thread& thread) {
 bool advance_clock() {
   for (const auto& [at, number] : scheduler->timers) {
     Thread& thread = *scheduler->threads.at(number);
-    if (scheduler->frozen.contains(thread.group)) continue;
+    if (is_stopped(thread)) continue;
     scheduler->clock = std::max(scheduler->clock, at);
     if (scheduler->clock > scheduler->options.time_limit + std::chrono::seconds(1000))
       give_up("the time limit passed");
@@ -121,7 +129,7 @@ Thread& choose_next() {
     } else {
       std::vector<Thread*> free;
       for (Thread* thread : runnable)
-        if (!scheduler->frozen.contains(thread->group)) free.push_back(thread);
+        if (!is_stopped(*thread)) free.push_back(thread);
       if (!free.empty()) return *free[scheduler->random.below(free.size())];
     }
     if (!advance_clock()) give_up("nobody can go on");
@@ -227,7 +235,7 @@ bool in_simulation() { return self != nullptr; }
 void* spawn(void* (*start)(void*), void* argument) {
   auto* thread = new Thread;
   thread->number = scheduler->next_number++;
-  thread->group = self->group;
+  thread->home = thread->group = self->group;
   thread->start = start;
   thread->argument = argument;
   scheduler->threads.emplace(thread->number, thread);
@@ -300,6 +308,11 @@ void wake(const void* address, bool all) {
     make_runnable(thread);
   } while (all && !waiting.empty());
   if (waiting.empty()) scheduler->waiting.erase(found);
+}
+
+void locked() { ++self->locks; }
+void unlocked() {
+  if (self->locks > 0) --self->locks;  // 0: it was taken before the simulation
 }
 
 void maybe_preempt() {

@@ -82,6 +82,9 @@ void detach(unsigned long id);
 // Waits until wake(address), or the clock reaches `deadline`; true: woken.
 bool block(const void* address, std::chrono::nanoseconds deadline);
 void wake(const void* address, bool all);
+// This thread has one mutex more, or less.
+void locked();
+void unlocked();
 void maybe_preempt();
 void tick();  // reading the clock takes a moment
 

@@ -27,6 +27,20 @@ std::map<Group, intercept::Process*>& processes_by_group() {
 class LocalAffine final : public LocalModel {
  public:
   explicit LocalAffine(const Affine& m) : map(m) {}
+  Result<void> run(std::span<const std::uint32_t>, std::span<const wire::InputTensor> inputs,
+                   wire::OutputSink& outputs, wire::CancelToken* cancel) override {
+    const std::span<const std::byte> x = inputs[0].data;
+    std::this_thread::sleep_for(map.local);
+    if (cancel != nullptr && cancel->is_cancelled()) return error(ErrorKind::kEngine, "terminated");
+    OB_TRY(const std::span<std::byte> y, outputs.allocate(0, inputs[0].header));
+    for (std::size_t at = 0; at < x.size(); at += sizeof(float)) {
+      float value = 0;
+      std::memcpy(&value, x.data() + at, sizeof value);
+      value = map(value);
+      std::memcpy(y.data() + at, &value, sizeof value);
+    }
+    return {};
+  }
   const Affine map;
 };
 

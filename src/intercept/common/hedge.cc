@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "intercept/common/hedge.h"
+
+#include <algorithm>
+#include <condition_variable>
+#include <mutex>
+#include <utility>
+#include <vector>
+
+#include "base/clock.h"
+#include "intercept/common/hedge_rule.h"
+
+namespace outboard::intercept {
+namespace {
+
+constexpr std::size_t kThreads = 65;  // as in hedge_watch.cc
+constexpr std::int64_t kLookAgainNs = 20'000'000;
+
+std::int64_t now_ns() { return Clock::monotonic().now().count(); }
+double us(std::int64_t ns) { return static_cast<double>(ns) / 1e3; }
+
+double after_us(const Session::Route& route) {
+  const Decision& d = route.decision;
+  return HedgeRule::after_us({.p99_us = d.p99_us,
+                              .bound_us = d.late_after_us,
+                              .expected_us = d.expected_us,
+                              .other_us = d.other_us,
+                              .deadline_us = Process::current().config().deadline_ms * 1e3});
+}
+
+}  // namespace
+
+// What the program's thread and the second try share. Its mutex is held for as long as the inputs
+// are copied, and never while anything is computed or waited for.
+struct Hedge::Attempt {
+  explicit Attempt(Process& p) : process(p) {}
+  Process& process;
+  std::shared_ptr<Session> session;
+  Session::Route first_route;
+  double silent_us = 0;      // for how long the server had been; 0: it was not
+  wire::CancelToken cancel;  // ends the second try
+
+  std::mutex mutex;
+  std::condition_variable changed;
+  const ProgramRun* run = nullptr;     // until its thread has moved on, or the inputs are copied
+  wire::CancelToken* first = nullptr;  // until the first try has ended
+  bool has_inputs = false, is_done = false, overtook = false, is_given_up = false;
+  Second second;
+
+  // The second try's own.
+  std::vector<std::uint32_t> wanted;
+  std::vector<wire::InputTensor> inputs;
+  std::vector<std::vector<std::byte>> data;
+
+  bool take_inputs();
+  void compute();
+  void finish();
+};
+
+// False: the Run's thread went on without.
+bool Hedge::Attempt::take_inputs() {
+  const std::lock_guard lock(mutex);
+  if (run == nullptr) return false;
+  wanted.assign(run->wanted().begin(), run->wanted().end());
+  for (const wire::InputTensor& input : run->inputs()) {
+    data.emplace_back(input.data.begin(), input.data.end());
+    inputs.push_back({input.header, data.back()});
+  }
+  run = nullptr;
+  has_inputs = true;
+  return true;
+}
+
+void Hedge::Attempt::compute() {
+  if (cancel.is_cancelled()) {
+    second.error = Error{ErrorKind::kCancelled, "the first try answered", 0};
+    return;
+  }
+  const Session::Route route = session->second_route(first_route);
+  const std::int64_t start = now_ns();
+  if (route.remote != nullptr) {
+    auto answered = route.remote->run(wanted, inputs, second.outputs, &cancel);
+    if (answered) {
+      session->ran_at_server(route, static_cast<std::uint64_t>(now_ns() - start), *answered);
+      second.at_server = *answered;
+      return;
+    }
+    second.at_server.emplace();
+    session->lost(route, answered.error());
+    second.error = std::move(answered).error();
+    return;
+  }
+  const auto local = session->local();
+  const std::int64_t begun = now_ns();
+  auto done = local ? (*local)->run(wanted, inputs, second.outputs, &cancel)
+                    : tl::make_unexpected(local.error());
+  session->ran_here(route, done ? static_cast<std::uint64_t>(now_ns() - begun) : 0);
+  if (!done) second.error = std::move(done).error();
+}
+
+void Hedge::Attempt::finish() {
+  const std::lock_guard lock(mutex);
+  is_done = true;
+  // An answer; or word that the program's own thread must do it.
+  if (first != nullptr && (!second.error || second.error->native_code == kAnsweredByTheProgram)) {
+    overtook = true;
+    first->abandon();
+  }
+  changed.notify_all();
+}
+
+void Hedge::work(const std::shared_ptr<Attempt>& attempt) {
+  Attempt& a = *attempt;
+  if (a.silent_us > 0) a.session->server_is_silent(a.first_route, a.silent_us);
+  if (a.take_inputs()) {
+    a.process.cancels().add(&a.process, &a.cancel);
+    a.compute();
+    a.process.cancels().remove(&a.cancel);
+  }
+  a.finish();
+  a.session.reset();  // perhaps the last owner
+}
+
+Hedge::Hedge(Session& session, ProgramRun& run, const Session::Route& route, std::int64_t start_ns)
+    : session_(session),
+      run_(run),
+      route_(route),
+      start_ns_(start_ns),
+      after_us_(after_us(route)),
+      is_watched_(Process::current().config().hedging) {
+  if (!is_watched_) return;
+  programs_cancel_.emplace(
+      run.cancel(), [this](bool politely) { politely ? token_.cancel() : token_.abandon(); });
+  Process::current().hedges().add(*this, start_ns + static_cast<std::int64_t>(after_us_ * 1e3));
+}
+
+void Hedge::first_ended() {
+  if (!is_watched_) return;
+  Process::current().hedges().remove(*this);
+  if (attempt_ == nullptr) return;
+  const std::lock_guard lock(attempt_->mutex);
+  attempt_->run = nullptr;
+  attempt_->first = nullptr;
+}
+
+Hedge::~Hedge() {
+  if (attempt_ == nullptr) return;
+  const bool is_done = [&] {
+    const std::lock_guard lock(attempt_->mutex);
+    return attempt_->is_done;
+  }();
+  if (!is_done) attempt_->cancel.abandon();
+}
+
+std::int64_t Hedge::look(std::int64_t now_ns) {
+  const std::int64_t heard_ns = std::max(token_.heard_ns(), start_ns_);
+  const HedgeRule::Moment moment{.elapsed_us = us(now_ns - start_ns_),
+                                 .after_us = after_us_,
+                                 .unheard_us = us(now_ns - heard_ns),
+                                 .answered = route_.link->answered(),
+                                 .hedged = route_.link->hedged()};
+  if (!HedgeRule::may_begin(moment)) return now_ns + kLookAgainNs;
+  begin(HedgeRule::is_silent(moment) ? moment.unheard_us : 0);
+  return HedgeWatch::kNever;
+}
+
+void Hedge::begin(double silent_us) {
+  Process& process = Process::current();
+  route_.link->count_hedged();
+  attempt_ = std::make_shared<Attempt>(process);
+  attempt_->session = session_.shared_from_this();
+  attempt_->first_route = route_;
+  attempt_->silent_us = silent_us;
+  attempt_->run = &run_;
+  attempt_->first = &token_;
+  process.hedge_pool().post(
+      [attempt = attempt_]() mutable {
+        attempt->process.in_vendor_code([&] { work(attempt); });
+        attempt.reset();
+      },
+      kThreads);
+}
+
+bool Hedge::overtook() const {
+  if (attempt_ == nullptr) return false;
+  const std::lock_guard lock(attempt_->mutex);
+  return attempt_->overtook;
+}
+
+bool Hedge::found_silence() const { return attempt_ != nullptr && attempt_->silent_us > 0; }
+
+const Hedge::Second* Hedge::await_second() {
+  if (attempt_ == nullptr) return nullptr;
+  Attempt& a = *attempt_;
+  // The program's own cancel, which the first try does not hear any more.
+  programs_cancel_.reset();
+  const wire::CancelWatch watch(run_.cancel(), [&a](bool) {
+    const std::lock_guard lock(a.mutex);
+    a.is_given_up = true;
+    a.changed.notify_all();
+  });
+  std::unique_lock lock(a.mutex);
+  if (!a.has_inputs) return nullptr;
+  a.changed.wait(lock, [&] { return a.is_done || a.is_given_up; });
+  if (a.is_done) return &a.second;
+  cancelled_.error = Error{ErrorKind::kCancelled, "Run was cancelled", 0};
+  return &cancelled_;
+}
+
+}  // namespace outboard::intercept

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "wire/cancel.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace outboard::wire {
+
+CancelWatch::CancelWatch(CancelToken* token, std::function<void(bool)> stop) : token_(token) {
+  if (token_ == nullptr) return;
+  const std::lock_guard lock(token_->mutex_);
+  auto& active = token_->active_;
+  const auto is_free = [](const auto& slot) { return !slot; };
+  slot_ = static_cast<std::size_t>(std::find_if(active.begin(), active.end(), is_free) -
+                                   active.begin());
+  if (slot_ == active.size()) active.emplace_back();
+  active[slot_] = std::move(stop);
+  if (token_->cancelled_) active[slot_](/*politely=*/false);
+}
+
+CancelWatch::~CancelWatch() {
+  if (token_ == nullptr) return;
+  const std::lock_guard lock(token_->mutex_);
+  token_->active_[slot_] = nullptr;
+}
+
+void CancelToken::stop_all(bool politely) {
+  const std::lock_guard lock(mutex_);
+  cancelled_ = true;
+  for (const auto& stop : active_) {
+    if (stop) stop(politely);
+  }
+}
+
+void CancelToken::cancel() { stop_all(true); }
+void CancelToken::abandon() { stop_all(false); }
+
+void CancelToken::reset() {
+  const std::lock_guard lock(mutex_);
+  cancelled_ = false;
+}
+
+}  // namespace outboard::wire
