@@ -14,9 +14,10 @@
 #include <cstdio>
 #include <cstdlib>
 #include <ctime>
-#include <random>
 #include <string>
 #include <vector>
+
+#include "bench/worker.h"
 
 namespace {
 
@@ -74,15 +75,10 @@ class Model {
     check(ort_, ort_.GetDimensionsCount(shape, &rank));
     std::vector<std::int64_t> dims(rank);
     check(ort_, ort_.GetDimensions(shape, dims.data(), rank));
-    std::size_t count = 1;
-    for (const std::int64_t dim : dims) count *= static_cast<std::size_t>(dim < 0 ? 1 : dim);
-    values_.resize(count);
-    std::mt19937 random(1);
-    std::uniform_real_distribution<float> uniform(0, 1);
-    for (float& value : values_) value = uniform(random);
-    check(ort_, ort_.CreateTensorWithDataAsOrtValue(
-                    memory_, values_.data(), values_.size() * sizeof(float), dims.data(), rank,
-                    ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT, &input_));
+    bytes_ = bench::input_bytes(0, /*is_float=*/true, bench::close_dims(dims));
+    check(ort_,
+          ort_.CreateTensorWithDataAsOrtValue(memory_, bytes_.data(), bytes_.size(), dims.data(),
+                                              rank, ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT, &input_));
     ort_.ReleaseTypeInfo(info);
   }
 
@@ -92,7 +88,7 @@ class Model {
   OrtMemoryInfo* memory_ = nullptr;
   char* input_name_ = nullptr;
   std::vector<char*> output_names_;
-  std::vector<float> values_;
+  std::string bytes_;
   OrtValue* input_ = nullptr;
 };
 

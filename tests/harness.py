@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import unittest
 
@@ -53,6 +54,31 @@ class Server(common.Server):
         self.process.kill()
         self.process.wait()
         self.stop()
+
+
+class LoggedServer:
+    """An `outboard serve` whose log is read as it is written."""
+
+    def __init__(self, *arguments):
+        self.process = subprocess.Popen([OUTBOARD, "serve", *map(str, arguments)], stderr=subprocess.PIPE, text=True)
+        self.log = []
+
+    def line(self, wanted):
+        """The first line from here on of which `wanted` is true."""
+        timer = threading.Timer(TIMEOUT_S, self.process.kill)
+        timer.start()
+        try:
+            for line in self.process.stderr:
+                self.log.append(line)
+                if wanted(line):
+                    return line
+        finally:
+            timer.cancel()
+        raise AssertionError("the server ended before it said what was waited for:\n" + "".join(self.log))
+
+    def kill(self):
+        self.process.kill()
+        self.process.communicate()
 
 
 def wait_for(condition, what, process=None, timeout_s=60):

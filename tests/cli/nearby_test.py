@@ -27,8 +27,8 @@ BUS = """<busconfig><type>system</type><listen>unix:path={socket}</listen><auth>
 </policy></busconfig>"""
 AVAHI = """[server]
 host-name={name}
-use-ipv4=yes
-use-ipv6=no
+use-ipv4={ipv4}
+use-ipv6={ipv6}
 [wide-area]
 enable-wide-area=no
 [publish]
@@ -70,7 +70,6 @@ class Host:
         self.environment = {**ENVIRONMENT, "DBUS_SYSTEM_BUS_ADDRESS": f"unix:path={self.folder}/bus",
                             "XDG_CONFIG_HOME": str(self.folder / "config")}
         (self.folder / "bus.conf").write_text(BUS.format(socket=self.folder / "bus"))
-        (self.folder / "avahi.conf").write_text(AVAHI.format(name=name))
         with open(self.folder / "bus.log", "wb") as log:
             bus = self.popen(["dbus-daemon", f"--config-file={self.folder}/bus.conf", "--nofork", "--nopidfile",
                               "--print-address=1"], stdout=subprocess.PIPE, stderr=log)
@@ -96,7 +95,8 @@ class Host:
     def outboard(self, *arguments, **more):
         return self.run(OUTBOARD, *arguments, **more)
 
-    def start_avahi(self):
+    def start_avahi(self, ipv4="yes", ipv6="no"):
+        (self.folder / "avahi.conf").write_text(AVAHI.format(name=self.name, ipv4=ipv4, ipv6=ipv6))
         # Its folders are the same on every host.
         before = f"""mkdir -p /run/avahi-daemon
             mount -t tmpfs tmpfs /run/avahi-daemon
@@ -136,7 +136,7 @@ class Served:
                 [OUTBOARD, "serve", "--listen", listen, "--state", self.state, "--store", work / f"store{Served.count}",
                  "--ort-library", ORT, "--ready-file", ready, *arguments], stderr=log)
         wait_for(ready.exists, "the server", self.process)
-        self.address = f"{host.address}:{ready.read_text().split(':')[1].strip()}"
+        self.address = f"{host.address}:{ready.read_text().rsplit(':', 1)[1].strip()}"
 
     def log(self):
         return self.log_path.read_text()
@@ -256,6 +256,21 @@ class Nearby(unittest.TestCase):
         wait_for(lambda: server.log().count("announcement waits") == 2, "word of the daemon's end", server.process)
         self.far.start_avahi()
         server.announced(times=2)
+
+    def test_over_ipv6(self):
+        for number, host in enumerate((self.far, self.device), 1):
+            bed.ip("-n", host.namespace, "address", "add", f"fd00:78::{number}/64", "dev", "link0", "nodad")
+            host.start_avahi(ipv4="no", ipv6="yes")
+        server = self.far.serve("six", "--announce=edge", listen="[::]:0")
+        server.announced()
+        self.device.login(server, "lab")
+        rows, said = self.device.servers()
+        ((name, address),) = rows
+        self.assertEqual(("lab", "near", "free"), (name, rows[name, address]["where"], rows[name, address]["load"]), said)
+        self.assertRegex(address, r"^\[(fd00:78::1|fe80::[0-9a-f:]+%link0)\]:\d+$")
+        process = self.program()
+        self.assertEqual([address], [s["address"] for s in process["servers"]])
+        self.assertEqual(3, sum(s["runs"]["server"] for s in process["sessions"]))
 
     def test_names(self):
         self.far.start_avahi()

@@ -7,10 +7,13 @@ import socket
 import subprocess
 import sys
 import tempfile
-import threading
 import unittest
 
-MODELS, OUTBOARD = pathlib.Path(sys.argv.pop(1)), sys.argv.pop(1)
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+import harness  # noqa: E402
+from harness import OUTBOARD  # noqa: E402
+
+MODELS = harness.BUILD / "tests/models"
 LIMIT_S = 60  # of anything that is waited for; nothing comes near it
 
 
@@ -19,26 +22,15 @@ def outboard(*arguments, **options):
                           **options)
 
 
-class Server:
-    """A server process whose log is read as it is written; started when its log says that it serves."""
+class Server(harness.LoggedServer):
+    """Started when its log says that it serves."""
 
     def __init__(self, *arguments):
-        self.process = subprocess.Popen([OUTBOARD, "serve", *map(str, arguments)], stderr=subprocess.PIPE, text=True)
-        self.log = []
+        super().__init__(*arguments)
         self.serving = self.wait_for(" serving ")
 
     def wait_for(self, text):
-        """The first log line from here on that has the text in it."""
-        timer = threading.Timer(LIMIT_S, self.process.kill)
-        timer.start()
-        try:
-            for line in self.process.stderr:
-                self.log.append(line)
-                if text in line:
-                    return line
-        finally:
-            timer.cancel()
-        raise AssertionError(f"the server ended without saying ({text}):\n" + "".join(self.log))
+        return self.line(lambda line: text in line)
 
     def addresses(self):
         return self.serving.split("addresses=")[1].split()[0].split(",")
@@ -56,7 +48,7 @@ class Serve(unittest.TestCase):
         self.addCleanup(folder.cleanup)
         self.path = pathlib.Path(folder.name)
         self.servers = []
-        self.addCleanup(lambda: [s.process.kill() or s.process.communicate() for s in self.servers])
+        self.addCleanup(lambda: [s.kill() for s in self.servers])
 
     def start(self, *arguments, listen="127.0.0.1:0"):
         server = Server("--listen", listen, "--store", self.path / "store", *arguments)

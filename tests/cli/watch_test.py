@@ -34,36 +34,24 @@ def samples(text):
     return {line.rsplit(" ", 1)[0]: float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if not line.startswith("#")}
 
 
-class Server:
-    """A server with an HTTP door, whose JSON log is read as it is written."""
+class Server(harness.LoggedServer):
+    """A server with an HTTP door and a JSON log."""
 
     def __init__(self):
         self.folder = tempfile.TemporaryDirectory()
-        self.process = subprocess.Popen(
-            [harness.OUTBOARD, "serve", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--log", "json", "--store",
-             self.folder.name + "/store", "--ort-library", harness.ORT], stderr=subprocess.PIPE, text=True)
-        self.lines = []
+        super().__init__("--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--log", "json", "--store",
+                         self.folder.name + "/store", "--ort-library", harness.ORT)
         self.address = self.wait_for("serving")["addresses"]
         self.url = self.wait_for("metrics")["url"].removesuffix("/metrics")
 
     def wait_for(self, event):
-        timer = threading.Timer(LIMIT_S, self.process.kill)
-        timer.start()
-        try:
-            for line in self.process.stderr:
-                self.lines.append(json.loads(line))
-                if self.lines[-1]["event"] == event:
-                    return self.lines[-1]
-        finally:
-            timer.cancel()
-        raise AssertionError(f"the server ended without saying ({event}): {self.lines}")
+        return json.loads(self.line(lambda line: json.loads(line)["event"] == event))
 
     def use(self):
         harness.check_output([harness.OUTBOARD, "profile", MODEL, "--server", self.address, "--seconds", "0.2"])
 
     def end(self):
-        self.process.kill()
-        self.process.communicate()
+        self.kill()
         self.folder.cleanup()
 
 

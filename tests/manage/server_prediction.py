@@ -8,11 +8,13 @@ import pathlib
 import statistics
 import subprocess
 import sys
-import time
 
 import numpy
 import onnx
 from onnx import helper, numpy_helper
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent.parent / "bench"))
+import common  # noqa: E402
 
 
 def make_model(path, products):
@@ -31,32 +33,6 @@ def make_model(path, products):
                               [helper.make_tensor_value_info("output", onnx.TensorProto.FLOAT, [])], weights)
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), path)
     return path
-
-
-class Server:
-    """`outboard serve` with one slot and one thread: one Run at a time."""
-
-    def __init__(self, outboard, folder):
-        self.outboard, self.folder = outboard, pathlib.Path(folder)
-
-    def __enter__(self):
-        ready = self.folder / "ready"
-        self.log = open(self.folder / "server.log", "wb")
-        self.process = subprocess.Popen(
-            [self.outboard, "serve", "--listen", f"unix:{self.folder}/socket", "--store", str(self.folder / "store"),
-             "--ready-file", str(ready), "--slots", "1", "--threads", "1"], stdout=self.log, stderr=self.log)
-        limit = time.monotonic() + 60
-        while not (ready.exists() and ready.read_text().endswith("\n")):
-            if self.process.poll() is not None or time.monotonic() > limit:
-                raise RuntimeError((self.folder / "server.log").read_text()[-500:])
-            time.sleep(0.02)
-        self.address = ready.read_text().split()[0]
-        return self
-
-    def __exit__(self, *_):
-        self.process.terminate()
-        self.process.wait(60)
-        self.log.close()
 
 
 def command(*arguments):
@@ -130,7 +106,8 @@ def experiment(outboard, load, folder, rho, seconds, profile_seconds, seed=1):
     """Profiles two models on a server, predicts, loads it; everything that can be compared, and the two commands."""
     folder = pathlib.Path(folder)
     models = [make_model(folder / "small.onnx", 5), make_model(folder / "large.onnx", 15)]
-    with Server(outboard, folder) as server:
+    # One slot and one thread: one Run at a time.
+    with common.Server(folder, "--slots", 1, "--threads", 1, listen=f"unix:{folder}/socket") as server:
         profile_path = folder / "profile.json"
         command(outboard, "profile", "--server", server.address, "--together", "--seconds", profile_seconds,
                 "--output", profile_path, *models)
