@@ -11,12 +11,13 @@
 #include "cli/interrupt.h"
 #include "cli/profile_host.h"
 #include "cli/profile_report.h"
-#include "cli/profile_rows.h"
 #include "cli/profile_together.h"
 #include "cli/progress.h"
 #include "cli/servers_file.h"
+#include "cli/split_model.h"
 #include "cli/verbs.h"
 #include "profile/json/rows.h"
+#include "split/exec/measure.h"
 
 namespace outboard::cli {
 namespace {
@@ -189,10 +190,11 @@ Result<void> run_rows(const ProfileArguments& arguments) {
   options.device = arguments.device;
   OB_TRY(const auto engine, engine::load_onnxruntime(options));
   OB_TRY(const split::Graph graph, open_graph({arguments.models[0], arguments.shapes, false}));
-  RowsOptions rows;
+  split::exec::RowsOptions rows;
   rows.threads = arguments.threads;
-  OB_TRY(auto node, measure_rows(*engine, graph, rows, interrupt.requested(),
-                                 [&](const std::string& what) { progress.show(what); }));
+  OB_TRY(auto node,
+         split::exec::measure_rows(*engine, graph, rows, interrupt.requested(),
+                                   [&](const std::string& what) { progress.show(what); }));
   progress.wipe();
   node.name = arguments.device_kind.empty() ? "this" : arguments.device_kind;
   const std::string text = profile::as_json(node).dump(1) + "\n";

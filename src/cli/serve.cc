@@ -11,6 +11,7 @@
 #include "cli/announce.h"
 #include "cli/serve_options.h"
 #include "cli/server_log.h"
+#include "cli/split_nodes.h"
 #include "cli/verbs.h"
 #include "engine/onnxruntime/engine.h"
 #include "serve/files.h"
@@ -18,6 +19,7 @@
 #include "serve/identity.h"
 #include "serve/server.h"
 #include "serve/tokens.h"
+#include "split/exec/split_engine.h"
 #include "wire/access.h"
 
 namespace outboard::cli {
@@ -101,7 +103,8 @@ Result<void> tell_state(const ServeArguments& arguments, const serve::Security& 
   return {};
 }
 
-Result<serve::ServerOptions> server_options(const ServeArguments& arguments) {
+Result<serve::ServerOptions> server_options(const ServeArguments& arguments,
+                                            const std::vector<wire::Access>& peers) {
   OB_TRY(const ListenAddresses addresses, parse_listen(arguments.listen));
   serve::ServerOptions options;
   options.listen = addresses.local;
@@ -123,6 +126,15 @@ Result<serve::ServerOptions> server_options(const ServeArguments& arguments) {
   options.settings.software = "outboard " OUTBOARD_VERSION;
   options.settings.slots = arguments.slots > 0 ? arguments.slots : default_slots(arguments.device);
   options.settings.max_connections = arguments.max_connections;
+  options.settings.split.memory_limit_bytes = arguments.peers_memory_bytes;
+  // On one thread, on the one that calls: its time is then known (split/exec/measure.cc).
+  if (arguments.threads == 1) options.settings.split.threads = 1;
+  if (!peers.empty()) {
+    options.settings.split.tenant = arguments.peers_tenant;
+    options.settings.split.connect = [peers](const std::string& address) {
+      return connect_to_peer(peers, address);
+    };
+  }
   options.settings.shared_memory = !arguments.no_shared_memory;
   return options;
 }
@@ -148,13 +160,18 @@ Result<std::unique_ptr<Announcement>> announcement_of(const ServeArguments& argu
 Result<void> serve(const ServeArguments& arguments) {
   set_up_log(arguments.log_level, arguments.log_format);
   const sigset_t signals = take_signals();
-  OB_TRY(const serve::ServerOptions options, server_options(arguments));
+  OB_TRY(const auto peers, resolve_peers(arguments.peers, arguments.insecure));
+  OB_TRY(const serve::ServerOptions options, server_options(arguments, peers));
   OB_TRY(auto engine, engine::load_onnxruntime({.library = arguments.ort_library,
                                                 .device = arguments.device,
                                                 .shared_threads = true,
                                                 .threads = arguments.threads,
                                                 .spin = arguments.spin}));
   const std::string engine_name = engine->name() + " " + engine->version();
+  if (!peers.empty())
+    engine = split::exec::make_split_engine(
+        std::move(engine),
+        [peers, gain = arguments.peers_gain] { return options_of_peers(peers, gain); });
   OB_TRY(const auto server, serve::Server::start(std::move(engine), options));
   if (options.security) OB_CHECK_OK(tell_state(arguments, *options.security, *server));
   OB_TRY(auto announcement, announcement_of(arguments, options, *server));
@@ -255,6 +272,25 @@ void add_options(CLI::App& verb, ServeArguments& a) {
                   "default: the host's. Needs an address that others can reach")
       ->expected(0, 1)
       ->type_name("[=NAME]");
+  verb.add_option(
+          "--peers", a.peers,
+          "Servers (known names or HOST:PORT, with commas) that compute one inference "
+          "together with this one, each a band of rows, when that is quicker; name on every "
+          "server all others (docs/split.md)")
+      ->delimiter(',');
+  verb.add_option("--peers-tenant", a.peers_tenant,
+                  "The tenant whose token the other servers show; they compute beside the device's "
+                  "queue, others may not")
+      ->capture_default_str();
+  verb.add_option("--peers-gain", a.peers_gain,
+                  "How many times as quick as this server alone a plan must be, measured, to be "
+                  "used; 0: whatever it gains")
+      ->check(CLI::Range(0.0, 100.0))
+      ->capture_default_str();
+  verb.add_option("--peers-memory", a.peers_memory_bytes,
+                  "How much memory, as 2GB, a part of another server's inference may take here; "
+                  "default: no limit")
+      ->transform(CLI::AsSizeValue(true));
 }
 
 }  // namespace

@@ -34,6 +34,10 @@ struct ServeArguments {
   std::string state;                    // empty: serve::default_state_folder()
   std::string certificate, key;         // of the operator's own
   std::optional<std::string> announce;  // a name, "" for the host's
+  std::vector<std::string> peers;       // servers that compute one inference together with this one
+  std::string peers_tenant = "peers";
+  double peers_gain = 1.05;
+  std::uint64_t peers_memory_bytes = 0;  // 0: no limit
 };
 
 // $XDG_CACHE_HOME/outboard/store, else ~/.cache/outboard/store; kInvalid when neither is set.

@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/split_model.h"
+#include "cli/split_run.h"
 #include "cli/verbs.h"
 #include "split/report/cluster_file.h"
 #include "split/report/report.h"
@@ -208,6 +209,8 @@ void add_split(CLI::App& app, int& exit_code) {
       "explain", "Find a plan and say why it is this one and what the next best would cost");
   add_cluster(why, *arguments);
   why->callback([arguments, done] { done(explain(*arguments)); });
+
+  add_split_run(*verb, exit_code);
 
   CLI::App* run = verb->add_subcommand("simulate", "Simulate a scheme on a cluster");
   add_cluster(run, *arguments);

@@ -1,26 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/split_model.h"
 
-#include <algorithm>
-
 #include "cli/profile_inputs.h"
 #include "engine/onnxruntime/engine.h"
-#include "split/graph/emit.h"
+#include "split/exec/node.h"
 
 namespace outboard::cli {
-
-Result<split::ShapeMap> engine_shapes(engine::Engine& engine, const split::Graph& graph) {
-  const std::string probe = split::shape_probe(graph);
-  engine::OpenOptions options;
-  options.graph_optimization_level = 0;
-  OB_TRY(const auto session, engine.open_bytes(std::as_bytes(std::span(probe)), options));
-  split::ShapeMap shapes;
-  for (const auto& output : session->info().outputs)
-    if (output.has_shape &&
-        std::all_of(output.dims.begin(), output.dims.end(), [](auto d) { return d > 0; }))
-      shapes[output.name] = output.dims;
-  return shapes;
-}
 
 Result<split::Graph> open_graph(const ModelArguments& arguments) {
   split::GraphOptions options;
@@ -37,7 +22,7 @@ Result<split::Graph> open_graph(const ModelArguments& arguments) {
   }
   auto engine = engine::load_onnxruntime({});
   if (!engine) return graph;  // the rules' own shapes then
-  auto shapes = engine_shapes(**engine, *graph);
+  auto shapes = split::exec::engine_shapes(**engine, *graph);
   if (!shapes) return graph;
   options.shapes = *std::move(shapes);
   return split::build_graph(file, options);

@@ -7,7 +7,6 @@
 #include <string>
 #include <vector>
 
-#include "engine/engine.h"
 #include "split/graph/graph.h"
 
 namespace outboard::cli {
@@ -19,8 +18,5 @@ struct ModelArguments {
 };
 
 Result<split::Graph> open_graph(const ModelArguments& arguments);
-
-// Shapes of every tensor of the graph as the engine infers them; what it cannot tell is left out.
-Result<split::ShapeMap> engine_shapes(engine::Engine& engine, const split::Graph& graph);
 
 }  // namespace outboard::cli

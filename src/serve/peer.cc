@@ -193,6 +193,11 @@ Result<void> Peer::handle(const FrameHeader& header) {
       return error(ErrorKind::kInvalid, "a tensor came in chunks, which was not agreed on");
     case FrameKind::kSharedRegion:
       return handle_region(header);
+    case FrameKind::kSplitAssign:
+    case FrameKind::kSplitConnect:
+    case FrameKind::kSplitMeasure:
+    case FrameKind::kSplitJoin:
+      return handle_split(header);
     case FrameKind::kStatus:
       return reply(header, FrameKind::kStatusReply, status_json(shared_, tenant_));
     default:

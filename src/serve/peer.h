@@ -61,6 +61,7 @@ class Peer {
   Result<void> handle_probe(const wire::FrameHeader& header);
   Result<void> handle_hint(const wire::FrameHeader& header);
   Result<void> handle_run(const wire::FrameHeader& header);
+  Result<void> handle_split(const wire::FrameHeader& header);
 
   // Their errors are answers to the client; what they return the connection survives.
   Result<wire::ModelState> query(const wire::ModelManifest& manifest);

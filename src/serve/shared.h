@@ -6,6 +6,7 @@
 #include <condition_variable>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -20,10 +21,23 @@
 #include "serve/store.h"
 #include "serve/tenant.h"
 #include "serve/watcher.h"
+#include "split/exec/node.h"
 #include "wire/coding/speeds.h"
 #include "wire/shared_link.h"
 
 namespace outboard::serve {
+
+// Split inferences of other servers, in which this one takes part. Their bands are computed beside
+// the device's queue, so not for every tenant: for the operator's own ("local") and this one.
+struct SplitSettings {
+  std::string tenant;
+  // A connection to another participant, its handshake done; empty: this server knows no peers.
+  std::function<Result<std::shared_ptr<wire::Connection>>(const std::string& address)> connect;
+  std::uint64_t memory_limit_bytes = 0;  // of a part; 0: none
+  int threads = 0;                       // of a session of a part; 0: the engine's pool
+};
+
+split::exec::NodeOptions node_options(const SplitSettings& settings);
 
 struct Settings {
   std::string software = "outboard";
@@ -31,6 +45,7 @@ struct Settings {
   std::size_t max_connections = 4096;
   std::uint64_t max_in_flight_bytes = std::uint64_t{4} << 30;  // inputs of all Runs under way
   std::size_t kept_buffer_bytes = std::size_t{256} << 20;
+  SplitSettings split;
   bool shared_memory = true;                                 // for clients of unix sockets
   std::uint64_t max_shared_bytes = std::uint64_t{16} << 30;  // for outputs, all connections
   bool tensor_coding = true;                                 // for clients that ask for it
@@ -47,7 +62,8 @@ struct Shared {
         queue(settings.slots),
         tenants(*engine, queue, std::move(store_options), std::move(store), session_options),
         buffers(settings.kept_buffer_bytes),
-        shared_budget(settings.max_shared_bytes) {}
+        shared_budget(settings.max_shared_bytes),
+        split(*engine, node_options(settings.split)) {}
 
   const Settings settings;
   const std::string server_id;
@@ -63,6 +79,7 @@ struct Shared {
   std::atomic<bool> draining{false};
   std::mutex drain_mutex;
   std::condition_variable drained;  // notified while draining, when the last Run has ended
+  split::exec::Node split;
   Watcher watcher;
 };
 

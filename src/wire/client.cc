@@ -57,13 +57,13 @@ Result<std::unique_ptr<Client::Pooled>> Client::connect(CancelToken* cancel) {
 
 // nullptr: the server's descriptor did not arrive.
 Result<std::unique_ptr<Client::Pooled>> Client::connect_once(bool offer_shared_memory,
-                                                             CancelToken* cancel) {
+                                                             CancelToken* cancel, bool for_runs) {
   OB_TRY(auto stream, options_.connect ? options_.connect()
                                        : connector_.connect(options_.connect_timeout, cancel));
   auto pooled = std::make_unique<Pooled>(std::move(stream));
   Connection& connection = pooled->connection;
   const CancelWatch watch(cancel, [&connection](bool) { connection.stream().shut_down(); });
-  connection.look_before_sleeping(looking_slots_);
+  if (for_runs) connection.look_before_sleeping(looking_slots_);
   DescriptorPassing* const descriptors = connection.stream().descriptors();
   connection.stream().set_stall_timeout(options_.stall_timeout);
   Hello hello{options_.software, client_id_, options_.features};
@@ -73,7 +73,7 @@ Result<std::unique_ptr<Client::Pooled>> Client::connect_once(bool offer_shared_m
   }
   const FrameHeader header{.kind = FrameKind::kHello, .request_id = pooled->next_request++};
   // Within this machine memory is shared; where descriptors do not arrive, it is not within it.
-  const bool offers_coding = options_.coding != CodingMode::kOff && !pooled->shared &&
+  const bool offers_coding = for_runs && options_.coding != CodingMode::kOff && !pooled->shared &&
                              (descriptors == nullptr || descriptors_get_lost_);
   if (offers_coding) {
     hello.features.push_back({kFeatureTensorCoding, encode(make_offer(meter_))});
@@ -165,6 +165,15 @@ Result<void> Client::settle(Pooled& pooled) {
     if (!payload) return tl::make_unexpected(std::move(payload).error());
   }
   return {};
+}
+
+Result<std::shared_ptr<Connection>> Client::dedicate() {
+  OB_TRY(auto pooled, connect_once(false, nullptr, false));
+  OB_CHECK_OK(settle(*pooled));
+  std::shared_ptr<Pooled> shared = std::move(pooled);
+  Connection* connection = &shared->connection;
+  connection->stream().set_stall_timeout(options_.control_timeout);
+  return std::shared_ptr<Connection>(std::move(shared), connection);
 }
 
 Result<Client::Lease> Client::acquire(bool fresh, CancelToken* cancel) {

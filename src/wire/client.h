@@ -146,6 +146,10 @@ class Client {
   Result<std::shared_ptr<RemoteSession>> open(const Sha256& model, const SessionOptions& options);
   Result<std::string> status();  // a JSON document
 
+  // A new connection, its handshake done, that is the caller's alone: for requests that turn it
+  // into something else. May outlive the client.
+  Result<std::shared_ptr<Connection>> dedicate();
+
   // Drops idle connections (a server that restarted, a lost link); Runs in flight end by
   // themselves.
   void drop_idle();
@@ -160,7 +164,8 @@ class Client {
   struct Lease;   // takes a connection out of the pool and puts it back when it is still in step
 
   Result<std::unique_ptr<Pooled>> connect(CancelToken* cancel);
-  Result<std::unique_ptr<Pooled>> connect_once(bool offer_shared_memory, CancelToken* cancel);
+  Result<std::unique_ptr<Pooled>> connect_once(bool offer_shared_memory, CancelToken* cancel,
+                                               bool for_runs = true);
   Result<void> greet_ahead(Pooled& pooled, const FrameHeader& header, Hello hello);
   Result<void> settle(Pooled& pooled);
   Result<Lease> acquire(bool fresh, CancelToken* cancel = nullptr);

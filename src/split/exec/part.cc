@@ -334,6 +334,11 @@ Result<std::vector<std::span<const std::byte>>> Part::wait(std::uint64_t frame, 
   return outputs;
 }
 
+std::uint64_t Part::frames() const {
+  const std::lock_guard lock(mutex_);
+  return static_cast<std::uint64_t>(next_frame_);
+}
+
 void Part::release(std::uint64_t frame) {
   const std::lock_guard lock(mutex_);
   context_of(static_cast<std::int64_t>(frame)).released = true;

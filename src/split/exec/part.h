@@ -66,7 +66,7 @@ class Part {
 
   // The link to a neighbour, before start(). attach(): with a thread that receives; serve(): the
   // calling thread does, until the link or the part ends.
-  void attach(int neighbour, std::unique_ptr<wire::Connection> connection);
+  void attach(int neighbour, std::shared_ptr<wire::Connection> connection);
   Result<void> serve(int neighbour, wire::Connection& connection);
   bool linked(int neighbour) const;
   // Neighbours that this participant exchanges rows with, or must report to.
@@ -77,6 +77,7 @@ class Part {
   Result<std::uint64_t> begin(std::span<const engine::InputView> inputs);
   Result<std::vector<std::span<const std::byte>>> wait(std::uint64_t frame, Deadline deadline);
   void release(std::uint64_t frame);
+  std::uint64_t frames() const;  // that have begun
   // What the other participants said of a frame, and this one's own times; by participant. Waits
   // for reports that are still under way, at most until the deadline.
   std::vector<std::vector<StepTime>> times(std::uint64_t frame, Deadline deadline);
@@ -106,7 +107,7 @@ class Part {
   };
   using Work = std::pair<std::int64_t, int>;  // key (frame first), step
   struct Link {
-    std::unique_ptr<wire::Connection> owned;
+    std::shared_ptr<wire::Connection> owned;
     wire::Connection* connection = nullptr;
     std::set<Work> queue;  // messages that may leave
     std::condition_variable changed;

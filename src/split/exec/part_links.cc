@@ -22,6 +22,12 @@ constexpr std::uint64_t kReportEntryBytes = 32;  // task u32, kind u32, start, e
 constexpr std::chrono::milliseconds kStall{2000};
 constexpr int kSilentStalls = 15;
 
+// Within a hundred years of 0, so that sums and differences are defined.
+std::int64_t plausible(std::int64_t ns) {
+  constexpr std::int64_t kMost = std::int64_t{1} << 61;
+  return std::clamp(ns, -kMost, kMost);
+}
+
 }  // namespace
 
 bool Part::linked(int neighbour) const {
@@ -39,7 +45,7 @@ std::vector<int> Part::neighbours() const {
   return out;
 }
 
-void Part::attach(int neighbour, std::unique_ptr<wire::Connection> connection) {
+void Part::attach(int neighbour, std::shared_ptr<wire::Connection> connection) {
   Link& link = *links_[at(neighbour)];
   const std::lock_guard lock(mutex_);
   link.owned = std::move(connection);
@@ -204,7 +210,7 @@ Result<void> Part::receive_report(int neighbour, wire::Connection& connection,
   const auto text = connection.read_string(header.length);
   if (!text) return tl::make_unexpected(text.error());
   ByteReader in(as_byte_span(*text));
-  const auto sent = static_cast<std::int64_t>(in.read<std::uint64_t>());
+  const auto sent = plausible(static_cast<std::int64_t>(in.read<std::uint64_t>()));
   // Clocks that differ by more than a message can take are those of different machines.
   const std::int64_t offset = std::abs(received - sent) < 1'000'000'000 ? 0 : received - sent;
   std::vector<StepTime> times;
@@ -212,10 +218,11 @@ Result<void> Part::receive_report(int neighbour, wire::Connection& connection,
     StepTime t;
     t.task = static_cast<int>(in.read<std::uint32_t>());
     t.kind = static_cast<StepKind>(std::min(in.read<std::uint32_t>(), 2u));
-    t.start_ns = in.read<std::int64_t>() + offset;
-    t.end_ns = in.read<std::int64_t>() + offset;
-    t.copy_ns = in.read<std::int64_t>();
-    if (t.task < 0 || t.task >= layout_.tasks())
+    t.start_ns = plausible(in.read<std::int64_t>()) + offset;
+    t.end_ns = plausible(in.read<std::int64_t>()) + offset;
+    t.copy_ns = plausible(in.read<std::int64_t>());
+    const bool is_call = t.task < static_cast<int>(layout_.pieces.size());
+    if (t.task < 0 || t.task >= layout_.tasks() || is_call != (t.kind == StepKind::kCompute))
       return error(ErrorKind::kInvalid, "a report names task ({}) of {}", t.task, layout_.tasks());
     times.push_back(t);
   }

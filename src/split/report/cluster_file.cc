@@ -67,8 +67,8 @@ profile::Link link_fields(ObjectReader& read) {
   return link;
 }
 
-Result<profile::NodeRows> node_from_json(const json& given, const std::string& place,
-                                         const std::string& folder) {
+Result<void> add_node(const json& given, const std::string& place, const std::string& folder,
+                      bool addresses_only, ClusterFile& file) {
   json merged = given;
   if (given.is_object() && given.contains("profile") && given["profile"].is_string()) {
     const std::string path =
@@ -80,7 +80,16 @@ Result<profile::NodeRows> node_from_json(const json& given, const std::string& p
     for (const auto& [key, value] : given.items())
       if (key != "profile") merged[key] = value;
   }
-  return profile::node_rows_from_json(merged, place);
+  const bool measured = merged.is_object() && merged.contains("flops_per_s");
+  if (!measured && addresses_only && merged.is_object()) merged["flops_per_s"] = 1e9;
+  ObjectReader read(merged, place);
+  OB_TRY(auto node, profile::node_rows_fields(read));
+  file.addresses.push_back(read.text("address", std::string()));
+  file.paces.push_back(read.number("pace", 0.0, 0, 16));
+  OB_CHECK_OK(read.finish());
+  file.measured_nodes.push_back(measured ? 1 : 0);
+  file.cluster.nodes.push_back(std::move(node));
+  return {};
 }
 
 int index_of(const Cluster& cluster, const std::string& name) {
@@ -89,7 +98,7 @@ int index_of(const Cluster& cluster, const std::string& name) {
   return -1;
 }
 
-Result<void> read_links(ObjectReader& read, ClusterFile& file) {
+Result<void> read_links(ObjectReader& read, bool addresses_only, ClusterFile& file) {
   Cluster& c = file.cluster;
   const auto n = c.nodes.size();
   c.links.assign(n * n, {});
@@ -124,6 +133,12 @@ Result<void> read_links(ObjectReader& read, ClusterFile& file) {
     set(a, b);
     if (both) set(b, a);
   }
+  file.measured_links = known;
+  if (addresses_only) {
+    for (std::size_t i = 0; i < n * n; ++i)
+      if (!known[i]) c.links[i] = {100, 125e6};
+    return {};
+  }
   for (std::size_t i = 0; i < n; ++i)
     for (std::size_t j = 0; j < n; ++j)
       if (i != j && !known[i * n + j])
@@ -137,16 +152,17 @@ Result<void> read_links(ObjectReader& read, ClusterFile& file) {
 
 }  // namespace
 
-Result<ClusterFile> cluster_from_text(std::string_view text, const std::string& path) {
+Result<ClusterFile> cluster_from_text(std::string_view text, const std::string& path,
+                                      bool addresses_only) {
   OB_TRY(const json document, profile::parse_json(text, path));
   ObjectReader read(document, "");
   ClusterFile file;
   const auto folder = std::filesystem::path(path).parent_path().string();
   for (const auto& [given, place] : read.elements("nodes")) {
-    OB_TRY(auto node, node_from_json(*given, place, folder));
-    if (index_of(file.cluster, node.name) >= 0)
-      return error(ErrorKind::kInvalid, "{}.name ({}) is there already", place, node.name);
-    file.cluster.nodes.push_back(std::move(node));
+    OB_CHECK_OK(add_node(*given, place, folder, addresses_only, file));
+    const std::string& name = file.cluster.nodes.back().name;
+    if (index_of(file.cluster, name) + 1 < file.cluster.size())
+      return error(ErrorKind::kInvalid, "{}.name ({}) is there already", place, name);
   }
   constexpr std::size_t kMaxNodes = 64;
   if (file.cluster.nodes.empty() || file.cluster.nodes.size() > kMaxNodes)
@@ -155,14 +171,14 @@ Result<ClusterFile> cluster_from_text(std::string_view text, const std::string& 
   const std::string host = read.text("host", file.cluster.nodes[0].name);
   file.cluster.host = index_of(file.cluster, host);
   if (file.cluster.host < 0) read.fail("host", "is no node of this cluster");
-  OB_CHECK_OK(read_links(read, file));
+  OB_CHECK_OK(read_links(read, addresses_only, file));
   OB_CHECK_OK(read.finish());
   return file;
 }
 
-Result<ClusterFile> read_cluster(const std::string& path) {
+Result<ClusterFile> read_cluster(const std::string& path, bool addresses_only) {
   OB_TRY(const std::string text, read_text(path));
-  auto file = cluster_from_text(text, path);
+  auto file = cluster_from_text(text, path, addresses_only);
   if (!file)
     return tl::make_unexpected(
         std::move(file).error().while_doing("reading the cluster (" + path + ")"));

@@ -24,12 +24,19 @@ namespace outboard::split {
 
 struct ClusterFile {
   Cluster cluster;
-  std::vector<RateTrace> rates;  // by link; empty traces are constant
+  std::vector<RateTrace> rates;        // by link; empty traces are constant
+  std::vector<std::string> addresses;  // by node, where its server listens; may be empty
+  std::vector<double> paces;           // by node: emulate a node of this share of a core; 0: do not
+  // Whether the file gives a profile of the node, and anything of the link: what it does not give
+  // can be measured.
+  std::vector<char> measured_nodes, measured_links;
 };
 
 // A node's "profile" is looked for beside the file.
-Result<ClusterFile> read_cluster(const std::string& path);
-Result<ClusterFile> cluster_from_text(std::string_view text, const std::string& path);
+// `addresses_only`: nodes and links without figures are allowed, for somebody who will measure.
+Result<ClusterFile> read_cluster(const std::string& path, bool addresses_only = false);
+Result<ClusterFile> cluster_from_text(std::string_view text, const std::string& path,
+                                      bool addresses_only = false);
 
 struct Channel {
   double rate_bytes_per_s = 0;

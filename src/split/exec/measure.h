@@ -8,11 +8,11 @@
 #include <functional>
 #include <string>
 
-#include "cli/split_model.h"
 #include "engine/engine.h"
 #include "profile/rows.h"
+#include "split/graph/graph.h"
 
-namespace outboard::cli {
+namespace outboard::split::exec {
 
 struct RowsOptions {
   double seconds_per_point = 0.05;  // how long one number of rows of one unit is repeated
@@ -21,8 +21,8 @@ struct RowsOptions {
 
 // `progress` is told what is being measured. Ends with kCancelled when `stop` is set.
 // Units that cannot be divided are measured whole; an engine error names the unit.
-Result<profile::NodeRows> measure_rows(engine::Engine& engine, const split::Graph& graph,
+Result<profile::NodeRows> measure_rows(engine::Engine& engine, const Graph& graph,
                                        const RowsOptions& options, const std::atomic<bool>& stop,
                                        const std::function<void(const std::string&)>& progress);
 
-}  // namespace outboard::cli
+}  // namespace outboard::split::exec

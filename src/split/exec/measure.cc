@@ -1,16 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "cli/profile_rows.h"
+#include "split/exec/measure.h"
 
 #include <time.h>
 
 #include <algorithm>
+#include <cstring>
 #include <limits>
+#include <random>
 #include <set>
 
-#include "cli/profile_inputs.h"
+#include "engine/element_type.h"
 #include "split/graph/emit.h"
 
-namespace outboard::cli {
+namespace outboard::split::exec {
 namespace {
 
 std::size_t at(int i) { return static_cast<std::size_t>(i); }
@@ -31,13 +33,28 @@ double now_us(int threads) {
   return static_cast<double>(t.tv_sec) * 1e6 + static_cast<double>(t.tv_nsec) / 1e3;
 }
 
+// Floats in [0, 1), everything else 0.
+std::vector<std::byte> plausible_bytes(const engine::ValueInfo& value) {
+  std::vector<std::byte> bytes(engine::size_bytes(value.type, value.dims).value_or(0));
+  if (value.type != engine::ElementType::kFloat) return bytes;
+  std::mt19937 random(1);
+  std::uniform_real_distribution<float> unit(0, 1);
+  for (std::size_t i = 0; i + sizeof(float) <= bytes.size(); i += sizeof(float)) {
+    const float x = unit(random);
+    std::memcpy(bytes.data() + i, &x, sizeof x);
+  }
+  return bytes;
+}
+
 // The least time of a Run, of `seconds` of them and at least three: what the computation takes when
 // nothing else does.
 Result<double> least_us(engine::Session& session, const RowsOptions& options) {
-  OB_TRY(const auto tensors, make_inputs(session.info().inputs, {}, 1));
+  std::vector<std::vector<std::byte>> memory;
   std::vector<engine::InputView> inputs;
-  inputs.reserve(tensors.size());
-  for (const auto& t : tensors) inputs.push_back({t.type, t.dims, t.data, {}});
+  for (const auto& in : session.info().inputs) {
+    memory.push_back(plausible_bytes(in));
+    inputs.push_back({in.type, in.dims, memory.back(), {}});
+  }
   std::vector<engine::OutputWanted> outputs;
   outputs.reserve(session.info().outputs.size());
   for (std::uint32_t i = 0; i < session.info().outputs.size(); ++i) outputs.push_back({i, nullptr});
@@ -53,36 +70,35 @@ Result<double> least_us(engine::Session& session, const RowsOptions& options) {
 }
 
 // What leaves the unit, for `rows` rows from the middle of its main output.
-std::vector<split::TensorRows> wanted_of(const split::Graph& graph, const split::Unit& unit,
-                                         int rows, std::vector<split::SlotRows>& slots) {
+std::vector<TensorRows> wanted_of(const Graph& graph, const Unit& unit, int rows,
+                                  std::vector<SlotRows>& slots) {
   const int all = graph.main_output(unit).rows, lo = (all - rows) / 2;
   const auto scaled = [&](int height) {
     const int a = static_cast<int>(std::int64_t{lo} * height / all);
-    return split::Rows{a,
-                       std::max(a + 1, static_cast<int>(std::int64_t{lo + rows} * height / all))};
+    return Rows{a, std::max(a + 1, static_cast<int>(std::int64_t{lo + rows} * height / all))};
   };
   for (const auto& op : graph.ops)
-    if (op.kind == split::OpKind::kPartial)
+    if (op.kind == OpKind::kPartial)
       slots.push_back({op.outputs[0], {scaled(graph.tensors[at(op.inputs[0].tensor)].rows)}});
-  std::vector<split::TensorRows> wanted;
+  std::vector<TensorRows> wanted;
   for (int i = unit.first_op; i < unit.end_op; ++i)
     for (int t : graph.ops[at(i)].outputs) {
       const auto& tensor = graph.tensors[at(t)];
       if (!tensor.is_output && (tensor.consumers.empty() || tensor.consumers.back() < unit.end_op))
         continue;
-      const bool divided = tensor.kind == split::TensorKind::kRows && !tensor.host_owned;
+      const bool divided = tensor.kind == TensorKind::kRows && !tensor.host_owned;
       wanted.push_back(
-          {t, divided ? scaled(tensor.rows) : split::Rows{0, tensor.host_owned ? tensor.rows : 1}});
+          {t, divided ? scaled(tensor.rows) : Rows{0, tensor.host_owned ? tensor.rows : 1}});
     }
   return wanted;
 }
 
-Result<double> time_band(engine::Engine& engine, const split::Graph& graph, int unit, int rows,
+Result<double> time_band(engine::Engine& engine, const Graph& graph, int unit, int rows,
                          const RowsOptions& options) {
-  std::vector<split::SlotRows> slots;
+  std::vector<SlotRows> slots;
   const auto wanted = wanted_of(graph, graph.units[at(unit)], rows, slots);
   if (wanted.empty()) return 0.0;
-  OB_TRY(const auto model, split::emit_band(graph, unit, unit + 1, wanted, slots));
+  OB_TRY(const auto model, emit_band(graph, unit, unit + 1, wanted, slots));
   engine::OpenOptions open;
   open.intra_op_threads = options.threads;
   OB_TRY(const auto session, engine.open_bytes(std::as_bytes(std::span(model.bytes)), open));
@@ -91,11 +107,11 @@ Result<double> time_band(engine::Engine& engine, const split::Graph& graph, int 
 
 }  // namespace
 
-Result<profile::NodeRows> measure_rows(engine::Engine& engine, const split::Graph& graph,
+Result<profile::NodeRows> measure_rows(engine::Engine& engine, const Graph& graph,
                                        const RowsOptions& options, const std::atomic<bool>& stop,
                                        const std::function<void(const std::string&)>& progress) {
   profile::NodeRows node;
-  const std::string nothing = split::call_probe();
+  const std::string nothing = call_probe();
   engine::OpenOptions open;
   open.intra_op_threads = options.threads;
   OB_TRY(const auto probe, engine.open_bytes(std::as_bytes(std::span(nothing)), open));
@@ -125,4 +141,4 @@ Result<profile::NodeRows> measure_rows(engine::Engine& engine, const split::Grap
   return node;
 }
 
-}  // namespace outboard::cli
+}  // namespace outboard::split::exec

@@ -1,0 +1,375 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Real splits: every scheme executed by the same engine over TCP between network namespaces, beside one node.
+
+Two nodes have a core each. Three and four are paced: every compute step is stretched to its processor time / S, and so is
+the single node beside it (docs/split.md). Needs root. What was interrupted goes on where it stopped. In parts, each a few
+minutes, for a machine that is quiet:
+
+    OUTBOARD_SPLIT_PARTS=two,three,four,slow-link,batch,unequal,changes bench/run split     (default: all)
+"""
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+from common import Bench, Missing, RESULTS, Samples, model, ort_library, program
+
+SCHEMES = ["auto", "halp", "modnn", "dpfp", "tiles"]  # and one node alone beside each
+# N x S is at most 1.6 on two cores: what is paced must always get the processor time that it is promised.
+PACE = {3: 0.5, 4: 0.4}
+FRAMES = {"vgg-16": 15, "openpose-body25": 4, "resnet-50": 30}
+# part: (nodes, Mbit/s, images at once, models, shares of speed or None, goals by model)
+PARTS = {
+    "two": (2, 1000, 1, ["vgg-16", "openpose-body25", "resnet-50"], None,
+            {"vgg-16": 1.75, "openpose-body25": 1.9, "resnet-50": 1.3}),
+    "three": (3, 1000, 1, ["vgg-16", "openpose-body25", "resnet-50"], None,
+              {"vgg-16": 2.4, "openpose-body25": 2.7, "resnet-50": 1.8}),
+    "four": (4, 1000, 1, ["vgg-16"], None, {"vgg-16": 2.8}),
+    "slow-link": (3, 100, 1, ["vgg-16"], None, {"vgg-16": 2.1}),
+    "batch": (3, 1000, 4, ["vgg-16"], None, {"vgg-16": 2.7}),
+    "unequal": (3, 1000, 1, ["vgg-16"], [1, 0.5, 0.25], {"vgg-16": 0.9 * 1.75}),
+}
+
+
+def ip(*arguments):
+    got = subprocess.run(["ip", *map(str, arguments)], capture_output=True, text=True, check=False)
+    if got.returncode != 0:
+        raise Missing(f"no network namespaces here: `ip {' '.join(map(str, arguments))}` says {got.stderr.strip()}")
+
+
+class Nodes:
+    """N namespaces on one bridge, each behind tbf at this rate; in all but the first an `outboard serve`."""
+
+    def __init__(self, count, mbps, folder, cores):
+        self.count, self.mbps, self.folder, self.cores = count, mbps, folder, cores
+        self.mark = f"obs{os.getpid() % 100000}"
+        self.servers, self.made = [], []
+
+    def name(self, i):
+        return f"{self.mark}n{i}"
+
+    def address(self, i):
+        return f"10.213.0.{i + 1}:7070"
+
+    def local(self, i):
+        """A way to the node that does not lead through its link."""
+        return f"unix:{self.folder}/socket{i}"
+
+    def __enter__(self):
+        try:
+            self._build()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def _build(self):
+        hub = f"{self.mark}hub"
+        ip("netns", "add", hub)
+        self.made.append(hub)
+        ip("-n", hub, "link", "add", "name", "bridge0", "type", "bridge")
+        ip("-n", hub, "link", "set", "bridge0", "up")
+        for i in range(self.count):
+            name = self.name(i)
+            ip("netns", "add", name)
+            self.made.append(name)
+            ip("link", "add", f"{self.mark}v{i}", "netns", name, "type", "veth", "peer", "name", f"p{i}", "netns", hub)
+            ip("-n", name, "link", "set", f"{self.mark}v{i}", "name", "eth0")
+            ip("-n", hub, "link", "set", f"p{i}", "master", "bridge0")
+            ip("-n", name, "addr", "add", f"10.213.0.{i + 1}/24", "dev", "eth0")
+            for where, device in ((name, "lo"), (name, "eth0"), (hub, f"p{i}")):
+                ip("-n", where, "link", "set", device, "up")
+            # Both directions of the node's interface.
+            for where, device in ((name, "eth0"), (hub, f"p{i}")):
+                subprocess.run(["ip", "netns", "exec", where, "tc", "qdisc", "add", "dev", device, "root", "tbf", "rate",
+                                f"{self.mbps}mbit", "burst", "64kb", "latency", "50ms"], check=True)
+        peers = [self.address(i) for i in range(1, self.count)]
+        for i in range(1, self.count):
+            ready = os.path.join(self.folder, f"ready{i}")
+            others = [p for k, p in enumerate(peers) if k != i - 1]
+            command = [program(), "serve", "--insecure", "--listen", self.address(i), "--listen", self.local(i), "--threads", "1", "--store",
+                       os.path.join(self.folder, f"store{i}"), "--ready-file", ready, "--log-level", "warn"]
+            # Naming the others lets nodes talk to each other; what they serve to clients is not split here.
+            if others:
+                command += ["--peers", ",".join(others)]
+            with open(os.path.join(self.folder, f"server{i}.log"), "wb") as log:
+                self.servers.append(subprocess.Popen(self.inside(i, command), stdout=log, stderr=log))
+        for i in range(1, self.count):
+            limit = time.monotonic() + 30
+            while not os.path.exists(os.path.join(self.folder, f"ready{i}")):
+                if time.monotonic() > limit or self.servers[i - 1].poll() is not None:
+                    raise Missing("a node did not start: " + open(os.path.join(self.folder, f"server{i}.log")).read()[-500:])
+                time.sleep(0.05)
+
+    def inside(self, i, command):
+        core = ["taskset", "-c", str(i % os.cpu_count())] if self.cores else []
+        return ["ip", "netns", "exec", self.name(i), *core, *map(str, command)]
+
+    def __exit__(self, *_):
+        for server in self.servers:
+            server.send_signal(signal.SIGTERM)
+        for server in self.servers:
+            try:
+                server.wait(5)
+            except subprocess.TimeoutExpired:
+                server.kill()
+                server.wait()
+        for name in reversed(self.made):
+            subprocess.run(["ip", "netns", "del", name], check=False)
+
+
+def cluster_file(nodes, pace, shares, folder, profile, links=None):
+    """What `outboard split` is given: all namespaces share one processor, so one profile, stretched as each node is."""
+    described = []
+    for i in range(nodes.count):
+        stretch = pace * (shares[i] if shares else 1) if pace else 0
+        by = stretch or 1
+        described.append({**profile, "name": f"n{i}", "address": nodes.address(i), "pace": stretch,
+                          "flops_per_s": profile["flops_per_s"] * by, "call_us": profile["call_us"] / by,
+                          "units": {unit: {"rows": curve["rows"], "time_us": [t / by for t in curve["time_us"]]}
+                                    for unit, curve in profile.get("units", {}).items()}})
+    path = os.path.join(folder, "cluster.json")
+    with open(path, "w") as file:
+        json.dump({"host": "n0", "nodes": described, **({"links": links} if links else {})}, file)
+    return path
+
+
+def outboard(command, **more):
+    got = subprocess.run(command, capture_output=True, text=True, check=False,
+                         env=dict(os.environ, OUTBOARD_ORT_LIBRARY=str(ort_library())), **more)
+    if got.returncode != 0:
+        raise RuntimeError(f"{' '.join(map(str, command[:6]))}: {got.stderr.strip()[-500:]}")
+    return got
+
+
+def profile_of(name):
+    """Time against rows on one core; kept as long as neither the program nor the model is newer."""
+    path = RESULTS / f"split-profile-{name}.json"
+    newest = max(os.path.getmtime(program()), os.path.getmtime(model(name)))
+    if not path.exists() or path.stat().st_mtime < newest:
+        print(f"{name}: measuring time against rows", file=sys.stderr, flush=True)
+        RESULTS.mkdir(parents=True, exist_ok=True)
+        core = ["taskset", "-c", "0"] if os.cpu_count() > 1 else []
+        outboard([*core, program(), "profile", model(name), "--rows", "--threads", "1", "--output", path])
+    return json.loads(path.read_text())
+
+
+def split(nodes, verb, name, path, *arguments):
+    return outboard(nodes.inside(0, [program(), "split", verb, model(name), "--cluster", path, "--insecure", *arguments]))
+
+
+class Kept:
+    """Rows of an interrupted run: a later one goes on where it stopped, unless the program has changed since."""
+
+    def __init__(self, quick):
+        self.path = RESULTS / f"split-kept{'-quick' if quick else ''}.json"
+        self.program = os.path.getmtime(program())
+        try:
+            kept = json.loads(self.path.read_text())
+        except (OSError, ValueError):
+            kept = {}
+        self.rows = kept["rows"] if kept.get("program") == self.program else {}
+        if self.rows:
+            print(f"goes on after {len(self.rows)} rows that {self.path} has; remove it to begin anew", file=sys.stderr)
+
+    def keep(self, label, row):
+        self.rows[label] = row
+        RESULTS.mkdir(parents=True, exist_ok=True)
+        self.path.write_text(json.dumps({"program": self.program, "rows": self.rows}))
+
+
+def measure_part(key, name, kept, quick):
+    """Every scheme of a part for one model, by label."""
+    count, mbps, tasks, _, shares, _ = PARTS[key]
+    pace = PACE.get(count, 0)
+    schemes = SCHEMES if not shares else ["auto"]
+    labels = {scheme: f"{name}/{count} nodes/{mbps} Mbps/{tasks} images{'/unequal' if shares else ''}/{scheme}"
+              for scheme in schemes}
+    if all(label in kept.rows for label in labels.values()):
+        return labels
+    folder = tempfile.mkdtemp(prefix="outboard-split-")
+    profile = profile_of(name)
+    try:
+        with Nodes(count, mbps, folder, cores=count == 2) as nodes:
+            for i in range(1, count):  # not through the shaped link
+                outboard([program(), "push", model(name), nodes.local(i)])
+            found = os.path.join(folder, "measured.json")
+            split(nodes, "plan", name, cluster_file(nodes, 0, None, folder, profile), "--output", found, "--effort", 0.1)
+            with open(found) as file:
+                path = cluster_file(nodes, pace, shares, folder, profile, json.load(file)["links"])
+            for scheme, label in labels.items():
+                if label in kept.rows:
+                    continue
+                print(f"{key}: {label}", file=sys.stderr, flush=True)
+                trace = os.path.join(folder, f"{scheme}.json")
+                frames = 3 if quick else max(3, FRAMES[name] // tasks)
+                got = split(nodes, "run", name, path, "--scheme", scheme, "--runs", frames, "--tasks", tasks, "--trace", trace, "--json")
+                row = json.loads(got.stdout)
+                if not row["difference"] <= 1e-4:
+                    raise RuntimeError(f"{label}: the result differs by {row['difference']}")
+                row["said"] = got.stderr.strip()
+                if scheme == "auto":
+                    shutil.copy(trace, RESULTS / f"split-{key}-{name}.trace.json")
+                kept.keep(label, row)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    return labels
+
+
+def report(bench, key, name, labels, kept):
+    """The rows; returns the plans' errors, of one image at a time."""
+    _, _, tasks, _, _, goals = PARTS[key]
+    errors, speed_ups = [], {}
+    for scheme, label in labels.items():
+        row = kept.rows[label]
+        speed_ups[scheme] = row["speed_up"]
+        pairs = [one / both for one, both in zip(row["single_us"], row["split_us"])]
+        bench.row(label, row["speed_up"], "x", "higher", goal=goals.get(name) if scheme == "auto" else None,
+                  baseline="one node (ms)", baseline_value=row["single_ms"], spread=Samples(pairs).spread)
+        if row["said"]:
+            print(f"{label}: {row['said']}", file=sys.stderr)
+        if tasks == 1 and row["nodes"] > 1:
+            errors.append(abs(row["planned_ms"] - row["split_ms"]) / row["split_ms"])
+        if scheme == "auto":
+            bench.row(f"{label}/planned", row["planned_ms"], "ms", "lower", baseline="measured (ms)",
+                      baseline_value=row["split_ms"])
+            for node in row["break_down"]:
+                for what in ("compute", "packing", "sending", "waiting"):
+                    bench.row(f"{label}/{node['name']}/{what}", node[f"{what}_ms"], "ms", "lower")
+                bench.row(f"{label}/{node['name']}/memory", node["memory_bytes"] / 1e6, "MB", "lower")
+    baselines = [x for scheme, x in speed_ups.items() if scheme != "auto"]
+    if baselines:
+        bench.row(f"{labels['auto']} over the best baseline", speed_ups["auto"] / max(baselines), "x", "higher", goal=1.0)
+    return errors
+
+
+# An ordinary program that makes one Run after the other and says how long each took.
+FRAMES_PROGRAM = """
+import sys, time
+import numpy, onnxruntime
+session = onnxruntime.InferenceSession(sys.argv[1])
+shape = session.get_inputs()[0].shape
+image = numpy.random.default_rng(5).random(shape, dtype=numpy.float32)
+first = None
+while True:
+    begin = time.monotonic()
+    out = session.run(None, {session.get_inputs()[0].name: image})[0]
+    took = time.monotonic() - begin
+    first = out if first is None else first
+    wrong = abs(out - first).max() > 1e-4 * abs(first).max()
+    print("wrong" if wrong else took * 1e3, flush=True)
+"""
+
+
+class Session:
+    """A server on the first node, and a program that makes Runs there."""
+
+    def __init__(self, nodes, name, folder, *arguments):
+        self.log = os.path.join(folder, f"host{len(arguments)}.log")
+        ready, socket = os.path.join(folder, f"ready-host{len(arguments)}"), f"unix:{folder}/host{len(arguments)}"
+        with open(self.log, "wb") as log:
+            self.server = subprocess.Popen(nodes.inside(0, [program(), "serve", "--listen", socket, "--threads", "1", "--store",
+                                                            os.path.join(folder, "store-host"), "--ready-file", ready, *arguments]),
+                                           stdout=log, stderr=log, env=dict(os.environ, OUTBOARD_ORT_LIBRARY=str(ort_library())))
+        while not os.path.exists(ready):
+            if self.server.poll() is not None:
+                raise Missing("the host did not start: " + self.said()[-500:])
+            time.sleep(0.05)
+        self.client = subprocess.Popen(nodes.inside(0, [program(), "run", "--server", socket, "--mode", "remote", "--no-summary", "--",
+                                                        sys.executable, "-c", FRAMES_PROGRAM, str(model(name))]),
+                                       stdout=subprocess.PIPE, text=True)
+
+    def said(self):
+        with open(self.log) as file:
+            return file.read()
+
+    def frames(self, count=None, until=None, at_most=400):
+        """Times in ms of so many frames, or of those until the log says this."""
+        times = []
+        while len(times) < (count or at_most) and not (until and until in self.said()):
+            line = self.client.stdout.readline().strip()
+            if not line:
+                raise RuntimeError(f"a Run failed after {len(times)}: {self.said()[-500:]}")
+            if line == "wrong":
+                raise RuntimeError("a Run was wrong")
+            times.append(float(line))
+        return times
+
+    def end(self):
+        self.client.kill()
+        self.client.wait()
+        self.server.send_signal(signal.SIGTERM)
+        self.server.wait()
+
+
+def shape(nodes, mbps):
+    """All links at another rate, in mid-run."""
+    for i in range(nodes.count):
+        for where, device in ((nodes.name(i), "eth0"), (f"{nodes.mark}hub", f"p{i}")):
+            subprocess.run(["ip", "netns", "exec", where, "tc", "qdisc", "change", "dev", device, "root", "tbf", "rate", f"{mbps}mbit",
+                            "burst", "64kb", "latency", "50ms"], check=True)
+
+
+def changes(bench, quick):
+    """A session of an ordinary program while its link falls to 50 Mbps and returns, and its peer loses half of its core."""
+    name, count = ("resnet-50", 20) if quick else ("vgg-16", 60)
+    folder = tempfile.mkdtemp(prefix="outboard-split-")
+    sessions, burner = [], None
+    try:
+        with Nodes(2, 1000, folder, cores=True) as nodes:
+            outboard([program(), "push", model(name), nodes.local(1)])
+            alone = Session(nodes, name, folder)
+            sessions.append(alone)
+            single = Samples(alone.frames(5)[2:] + alone.frames(10)).median
+            sessions.pop().end()
+            session = Session(nodes, name, folder, "--peers", nodes.address(1), "--insecure")
+            sessions.append(session)
+            print(f"changes: {name}: waiting for a plan", file=sys.stderr, flush=True)
+            session.frames(until="split plan in use")
+            phases = {"split": session.frames(count)}
+            shape(nodes, 50)
+            phases["link at 50 Mbps"] = session.frames(count)
+            shape(nodes, 1000)
+            phases["link back at 1 Gbps"] = session.frames(2 * count)
+            burner = subprocess.Popen(["taskset", "-c", str(1 % os.cpu_count()), sys.executable, "-c", "while True: pass"])
+            phases["peer at half speed"] = session.frames(2 * count)
+            burner.kill()
+            phases["peer back"] = session.frames(2 * count)
+    finally:
+        if burner:
+            burner.kill()
+            burner.wait()
+        for session in sessions:
+            session.end()
+        shutil.rmtree(folder, ignore_errors=True)
+    frames = [took for times in phases.values() for took in times]
+    for phase, times in phases.items():
+        bench.row(f"{name}/changes/{phase}", single / Samples(times[len(times) // 2:]).median, "x", "higher",
+                  baseline="one node (ms)", baseline_value=single, goal=0.97)
+    slowest = min(20 * single / sum(frames[i:i + 20]) for i in range(len(frames) - 19))
+    bench.row(f"{name}/changes/slowest 20 frames", slowest, "x", "higher", goal=0.97)
+
+
+def run(quick):
+    if os.geteuid() != 0:
+        raise Missing("network namespaces need root")
+    bench, kept, errors = Bench("split", quick=quick), Kept(quick), []
+    parts = os.environ.get("OUTBOARD_SPLIT_PARTS", "two" if quick else ",".join([*PARTS, "changes"])).split(",")
+    for key in parts:
+        if key == "changes":
+            changes(bench, quick)
+            continue
+        if key not in PARTS:
+            raise Missing(f"the part ({key}) must be one of {', '.join(PARTS)}")
+        for name in PARTS[key][3] if not quick else ["resnet-50"]:
+            errors += report(bench, key, name, measure_part(key, name, kept, quick), kept)
+    if errors:
+        errors.sort()
+        bench.row("plan error, median", errors[len(errors) // 2], "", "lower", goal=0.10)
+    missed = bench.finish()
+    kept.path.unlink(missing_ok=True)
+    return missed

@@ -1,0 +1,433 @@
+// SPDX-License-Identifier: Apache-2.0
+// The manager's thread of a split session: who is there, what they can, which plan, and when the
+// next one is tried.
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <random>
+
+#include "base/cursor.h"
+#include "base/log.h"
+#include "engine/element_type.h"
+#include "profile/json/rows.h"
+#include "split/exec/links.h"
+#include "split/exec/measure.h"
+#include "split/exec/split_session.h"
+
+namespace outboard::split::exec {
+namespace {
+
+std::size_t at(int i) { return static_cast<std::size_t>(i); }
+
+Nanoseconds now() { return Clock::monotonic().now(); }
+
+constexpr auto kAlive = std::chrono::seconds(5);
+constexpr auto kProbe = std::chrono::seconds(2);
+
+// Inputs that a comparison can be made with: floats in [0, 1), else zeros.
+struct TrialInputs {
+  std::vector<std::vector<std::byte>> memory;
+  std::vector<engine::InputView> views;
+
+  explicit TrialInputs(const Graph& graph) {
+    std::mt19937 random(1);
+    std::uniform_real_distribution<float> unit(0, 1);
+    for (int i : graph.inputs) {
+      const Tensor& t = graph.tensors[at(i)];
+      const auto type = static_cast<engine::ElementType>(t.element_type);
+      auto& bytes = memory.emplace_back(engine::size_bytes(type, t.shape).value_or(0));
+      if (type == engine::ElementType::kFloat)
+        for (std::size_t k = 0; k + sizeof(float) <= bytes.size(); k += sizeof(float)) {
+          const float x = unit(random);
+          std::memcpy(bytes.data() + k, &x, sizeof x);
+        }
+      views.push_back({type, t.shape, bytes, {}});
+    }
+  }
+};
+
+}  // namespace
+
+SplitSession::SplitSession(engine::Engine& engine, std::shared_ptr<engine::Session> own,
+                           std::string path, SplitOptions options)
+    : engine_(engine), own_(std::move(own)), path_(std::move(path)), options_(std::move(options)) {
+  const std::size_t n = options_.members.size();
+  whole_.resize(n);
+  busy_.assign(n, 0);
+  slowdown_.assign(n, 1);
+  deviation_.assign(n, 0);
+  planned_compute_us_.assign(n, 0);
+  link_deviation_.assign(n * n, 0);
+  shunned_until_.assign(n, {});
+  shunned_for_.assign(n, options_.retry);
+  status_.state = "planning";
+  backoff_ = options_.retry;
+}
+
+std::shared_ptr<SplitSession> SplitSession::make(engine::Engine& engine,
+                                                 std::shared_ptr<engine::Session> own,
+                                                 std::string path, SplitOptions options) {
+  std::shared_ptr<SplitSession> session(
+      new SplitSession(engine, std::move(own), std::move(path), std::move(options)));
+  session->manager_ = std::thread([raw = session.get()] { raw->manage(); });
+  return session;
+}
+
+SplitSession::~SplitSession() {
+  {
+    const std::lock_guard lock(mutex_);
+    stopping_ = true;
+    stop_requested_ = true;
+    changed_.notify_all();
+  }
+  manager_.join();
+  log_info("split session ended state=\"{}\" split={} own={} handed_out={} rescued={} plans={}",
+           status_.state, status_.split_runs, status_.own_runs, status_.handed_out_runs,
+           status_.rescued_runs, status_.plans);
+}
+
+// Once: the graph, the model's package, and which of the session's outputs is which.
+Result<void> SplitSession::prepare() {
+  if (graph_) return {};
+  ShapeMap shapes;
+  for (const auto& in : info().inputs) {
+    if (!in.has_shape ||
+        std::any_of(in.dims.begin(), in.dims.end(), [](auto d) { return d < 1; })) {
+      // A batch of one is what is split; anything else that is open is not known here.
+      Shape shape = in.dims;
+      for (auto& d : shape) d = std::max<std::int64_t>(d, 1);
+      if (shape.size() > 1 && std::count(in.dims.begin() + 1, in.dims.end(), -1) > 0)
+        return error(ErrorKind::kUnimplemented,
+                     "the input ({}) has a shape that is not fixed, so it is not split", in.name);
+      shapes[in.name] = shape;
+    }
+  }
+  OB_TRY(const auto graph, open_graph(engine_, path_, shapes));
+  OB_TRY(package_, wire::ModelPackage::from_path(path_));
+  for (int t : graph->outputs) {
+    const std::string& name = graph->tensors[at(t)].name;
+    int index = -1;
+    for (std::size_t i = 0; i < info().outputs.size(); ++i)
+      if (info().outputs[i].name == name) index = static_cast<int>(i);
+    if (index < 0) return error(ErrorKind::kInternal, "the output ({}) is not known", name);
+    output_of_.push_back(index);
+  }
+  const std::lock_guard lock(mutex_);
+  graph_ = graph;
+  return {};
+}
+
+std::vector<int> SplitSession::present_members() {
+  std::vector<int> present;
+  for (int m = 0; m < static_cast<int>(options_.members.size()); ++m) {
+    const auto& client = options_.members[at(m)].client;
+    if (shunned_until_[at(m)] > now()) continue;
+    if (m == options_.host) {
+      present.push_back(m);
+      continue;
+    }
+    client->drop_idle();
+    const auto answer = client->ping();
+    if (answer) present.push_back(m);
+    // No token, another identity: worth a word, and not a question of time.
+    if (!answer && answer.error().kind != ErrorKind::kDisconnected &&
+        answer.error().kind != ErrorKind::kTimeout)
+      last_refusal_ =
+          fmt::format("{} (the node {})", answer.error().message, options_.members[at(m)].name);
+  }
+  return present;
+}
+
+void SplitSession::shun(int member, const Error& why) {
+  log_warn("split node left out name=\"{}\" reason=\"{}\"", options_.members[at(member)].name,
+           why.message);
+  shunned_until_[at(member)] = now() + shunned_for_[at(member)];
+  shunned_for_[at(member)] =
+      std::min<Nanoseconds>(shunned_for_[at(member)] * 2, std::chrono::minutes(10));
+  last_refusal_ = why.message;
+}
+
+// One node's profile, from itself.
+Result<profile::NodeRows> SplitSession::measure_member(int m) {
+  if (m == options_.host) {
+    RowsOptions rows;
+    rows.seconds_per_point = 0.01;
+    rows.threads = options_.threads;
+    return measure_rows(engine_, *graph_, rows, stop_requested_, [](const auto&) {});
+  }
+  Assignment ask;  // only its model and shapes matter
+  ask.model = package_->id();
+  ask.program.participants = {0};
+  ask.program.blocks = {{0, 1, 1, {0, 1}, 0, false}};
+  ask.members = {""};
+  for (int t : graph_->inputs)
+    ask.input_shapes[graph_->tensors[at(t)].name] = graph_->tensors[at(t)].shape;
+  const Member& member = options_.members[at(m)];
+  OB_CHECK_OK(provide_model(*member.client, *package_));
+  OB_TRY(const auto connection, member.client->dedicate());
+  OB_TRY(const std::string text, exchange(*connection, wire::FrameKind::kSplitMeasure, encode(ask),
+                                          wire::FrameKind::kSplitMeasured));
+  OB_TRY(const auto json, profile::parse_json(text, member.name));
+  return profile::node_rows_from_json(json, member.name);
+}
+
+// What is not known of a node and of its link to this one.
+Result<void> SplitSession::complete_member(int m) {
+  const auto n = options_.members.size();
+  if (!options_.measured_nodes[at(m)]) {
+    OB_TRY(auto node, measure_member(m));
+    const std::lock_guard lock(mutex_);
+    node.name = options_.members[at(m)].name;
+    options_.cluster.nodes[at(m)] = std::move(node);
+    options_.measured_nodes[at(m)] = 1;
+  }
+  const auto there = at(options_.host) * n + at(m), back = at(m) * n + at(options_.host);
+  if (m == options_.host || options_.measured_links[there]) return {};
+  OB_TRY(const profile::Link link, measure_link(*options_.members[at(m)].client));
+  const std::lock_guard lock(mutex_);
+  options_.cluster.links[there] = options_.cluster.links[back] = link;
+  options_.measured_links[there] = options_.measured_links[back] = 1;
+  return {};
+}
+
+// Leaves out who cannot be measured.
+Result<void> SplitSession::measure_members(std::vector<int>& present) {
+  const auto n = options_.members.size();
+  std::vector<int> measured;
+  for (int m : present) {
+    if (auto done = complete_member(m); done) {
+      measured.push_back(m);
+    } else if (m == options_.host) {
+      return done;
+    } else {
+      shun(m, std::move(done).error().while_doing("measuring the node (" +
+                                                  options_.members[at(m)].name + ")"));
+    }
+  }
+  present = std::move(measured);
+  // Between two others: the slower of their links to the host, until messages say otherwise.
+  const std::lock_guard lock(mutex_);
+  for (int a : present)
+    for (int b : present) {
+      const auto link = at(a) * n + at(b);
+      if (a == b || options_.measured_links[link]) continue;
+      const profile::Link &x = options_.cluster.links[at(options_.host) * n + at(a)],
+                          &y = options_.cluster.links[at(options_.host) * n + at(b)];
+      options_.cluster.links[link] = {std::max(x.delay_us, y.delay_us),
+                                      std::min(x.rate_bytes_per_s, y.rate_bytes_per_s)};
+      options_.measured_links[link] = 1;  // from now on what messages took is applied to it
+    }
+  return {};
+}
+
+// The best program for the members that are there, its participants members.
+Result<Program> SplitSession::find_program(const std::vector<int>& present, double& planned_us) {
+  Cluster cluster;
+  const auto n = options_.members.size();
+  {
+    const std::lock_guard lock(mutex_);
+    for (int m : present) {
+      profile::NodeRows node = options_.cluster.node(m);
+      node.flops_per_s /= slowdown_[at(m)];
+      node.memory_bytes_per_s /= slowdown_[at(m)];
+      for (auto& [name, curve] : node.units)
+        for (double& us : curve.time_us) us *= slowdown_[at(m)];
+      if (m == options_.host) cluster.host = static_cast<int>(cluster.nodes.size());
+      cluster.nodes.push_back(std::move(node));
+    }
+    for (int a : present)
+      for (int b : present) cluster.links.push_back(options_.cluster.links[at(a) * n + at(b)]);
+  }
+  const PlanRequest request{1, 0, options_.effort};
+  PlanResult result = options_.scheme == Scheme::kAuto
+                          ? plan(*graph_, cluster, request)
+                          : plan_baseline(options_.scheme, *graph_, cluster);
+  Program program = std::move(result.plan.programs[at(result.plan.images[0])]);
+  planned_us = result.schedule.makespan_us;
+  const Layout layout = LayoutBuilder(*graph_, cluster).build(program);
+  const std::lock_guard lock(mutex_);
+  std::fill(planned_compute_us_.begin(), planned_compute_us_.end(), 0.0);
+  for (int& p : program.participants) p = present[at(p)];
+  for (const Piece& piece : layout.pieces)
+    planned_compute_us_[at(program.participants[at(piece.participant)])] += piece.time_us;
+  if (std::find(program.participants.begin(), program.participants.end(), options_.host) ==
+      program.participants.end())
+    return error(ErrorKind::kRefused, "the best plan leaves this node out");
+  return program;
+}
+
+double SplitSession::own_run_us(std::span<const engine::InputView> inputs, int times) {
+  std::vector<engine::OutputWanted> wanted;
+  for (std::uint32_t i = 0; i < info().outputs.size(); ++i) wanted.push_back({i, nullptr});
+  std::vector<double> took;
+  for (int i = 0; i < times; ++i) {
+    const Nanoseconds start = now();
+    (void)own_->run(inputs, wanted, nullptr);
+    took.push_back(std::chrono::duration<double, std::micro>(now() - start).count());
+  }
+  std::sort(took.begin(), took.end());
+  return took[took.size() / 2];
+}
+
+// The plan's result against this node's own, and its time. Returns the time.
+Result<double> SplitSession::try_out(Crew& crew) {
+  const TrialInputs trial(*graph_);
+  std::vector<engine::OutputWanted> wanted;
+  for (int o : output_of_) wanted.push_back({static_cast<std::uint32_t>(o), nullptr});
+  OB_TRY(const auto own, own_->run(trial.views, wanted, nullptr));
+  std::vector<std::span<const std::byte>> whole;
+  for (const auto& v : own->values()) whole.push_back(v.data);
+  std::vector<double> took;
+  for (int i = 0; i < 4; ++i) {
+    const Nanoseconds start = now();
+    OB_TRY(const auto outputs, crew.run(trial.views, Deadline::in(std::chrono::seconds(60))));
+    if (i > 0) took.push_back(std::chrono::duration<double, std::micro>(now() - start).count());
+    const double off = difference(*graph_, outputs.views, whole);
+    crew.release(outputs);
+    if (i > 0) continue;
+    const std::lock_guard lock(mutex_);
+    status_.difference = off;
+    if (!(off <= kRounding))
+      return error(ErrorKind::kInternal,
+                   "the plan's result differs from this node's own by {:.2g} of the largest value, "
+                   "beyond rounding",
+                   off);
+  }
+  std::sort(took.begin(), took.end());
+  const double own_us = own_run_us(trial.views, 3);
+  const std::lock_guard lock(mutex_);
+  status_.single_us = own_us;
+  return took[took.size() / 2];
+}
+
+// Sets up the best plan for whoever takes part. A node that refuses is left out, and the others
+// are asked for another plan.
+Result<std::shared_ptr<Crew>> SplitSession::gather(std::vector<int>& present, double& planned_us) {
+  for (;;) {
+    present = present_members();
+    if (present.size() > 1) OB_CHECK_OK(measure_members(present));
+    if (present.size() < 2)
+      return error(ErrorKind::kDisconnected, "{}",
+                   last_refusal_.empty() ? "none of the other nodes answers" : last_refusal_);
+    OB_TRY(const Program program, find_program(present, planned_us));
+    if (program.size() < 2 && !options_.always)
+      return error(ErrorKind::kRefused, "the planner expects no gain from {} nodes",
+                   present.size());
+    int culprit = -1;
+    auto crew =
+        Crew::set_up(engine_, graph_, package_.get(), program, options_.members, options_.host,
+                     {.contexts = options_.contexts, .threads = options_.threads}, &culprit);
+    if (crew) return std::shared_ptr<Crew>(*std::move(crew));
+    if (culprit < 0 || stop_requested_) return tl::make_unexpected(std::move(crew).error());
+    shun(culprit, crew.error());
+  }
+}
+
+Result<void> SplitSession::establish() {
+  OB_CHECK_OK(prepare());
+  if (options_.least_single_us > 0) {
+    const double own_us = own_run_us(TrialInputs(*graph_).views, 3);
+    if (own_us < options_.least_single_us)
+      return error(ErrorKind::kUnimplemented, "the model takes {:.1f} ms, too little to be split",
+                   own_us / 1e3);
+  }
+  std::vector<int> present;
+  double planned_us = 0;
+  OB_TRY(const std::shared_ptr<Crew> crew, gather(present, planned_us));
+  OB_TRY(const double took_us, try_out(*crew));
+  {
+    const std::lock_guard lock(mutex_);
+    status_.planned_us = planned_us;
+    status_.measured_us = took_us;
+    if (!options_.always && took_us * options_.least_gain > status_.single_us)
+      return error(ErrorKind::kRefused,
+                   "the plan over {} nodes takes {:.1f} ms and this node alone {:.1f}",
+                   crew->program().size(), took_us / 1e3, status_.single_us / 1e3);
+  }
+  // For whole images when several clients come at once.
+  for (int m : present) {
+    if (m == options_.host || !options_.members[at(m)].client || options_.always) continue;
+    // Level 3 is all that the engine has today, and tells the peer not to split it in turn.
+    wire::SessionOptions whole;
+    whole.graph_optimization_level = 3;
+    auto remote = options_.members[at(m)].client->open(package_->id(), whole);
+    const std::lock_guard lock(mutex_);
+    whole_[at(m)] = remote ? *std::move(remote) : nullptr;
+  }
+  log_info("split plan in use nodes={} planned_ms={:.1f} measured_ms={:.1f} one_node_ms={:.1f}",
+           crew->program().size(), planned_us / 1e3, took_us / 1e3, status().single_us / 1e3);
+  const std::lock_guard lock(mutex_);
+  ++status_.plans;
+  status_.state = fmt::format("split over {} nodes", crew->program().size());
+  present_ = present;
+  retired_ = std::exchange(crew_, crew);
+  guard_.emplace(status_.single_us, took_us);
+  deviating_frames_ = steady_frames_ = 0;
+  for (int m : present) shunned_for_[at(m)] = options_.retry;
+  if (present.size() == options_.members.size()) last_refusal_.clear();
+  return {};
+}
+
+void SplitSession::manage() {
+  Nanoseconds next_alive = now() + kAlive, next_probe = now() + kProbe;
+  std::unique_lock lock(mutex_);
+  while (!stopping_) {
+    if (auto old = std::move(retired_)) {
+      retired_.reset();
+      lock.unlock();
+      old.reset();  // joins its threads
+      lock.lock();
+    }
+    if (crew_ && crew_->part().failure()) {  // between two frames
+      const auto crew = crew_;
+      lock.unlock();
+      give_up(crew, *crew->part().failure());
+      lock.lock();
+      continue;
+    }
+    const bool wanted = runs_ >= options_.plan_after_runs;
+    const bool due = wanted && ((!crew_ && now() >= next_try_) || replan_);
+    if (due) {
+      replan_ = false;
+      lock.unlock();
+      const auto done = establish();
+      lock.lock();
+      if (done) {
+        backoff_ = options_.retry;
+      } else {
+        if (!crew_) status_.state = "one node: " + done.error().message;
+        log_info("no split plan reason=\"{}\"", done.error().message);
+        if (done.error().kind == ErrorKind::kUnimplemented && !crew_)
+          break;  // nor will there be one
+        next_try_ = now() + backoff_;
+        backoff_ = std::min<Nanoseconds>(backoff_ * 2, std::chrono::minutes(1));
+        next_probe = std::max(next_probe, next_try_);
+      }
+      settled_ = true;
+      changed_.notify_all();
+      continue;
+    }
+    if (crew_ && now() >= next_alive) {
+      crew_->say_alive();
+      next_alive = now() + kAlive;
+    }
+    if (crew_ && now() >= next_probe && present_.size() < options_.members.size()) {
+      lock.unlock();
+      const auto present = present_members();
+      lock.lock();
+      next_probe = now() + kProbe;
+      if (present.size() > present_.size()) replan_ = true;  // somebody is back
+      continue;
+    }
+    changed_.wait_for(lock, std::chrono::milliseconds(200),
+                      [&] { return stopping_ || replan_ || retired_; });
+  }
+  settled_ = true;
+  changed_.notify_all();
+  auto crew = std::move(crew_), old = std::move(retired_);
+  lock.unlock();
+}
+
+}  // namespace outboard::split::exec

@@ -1,0 +1,299 @@
+// SPDX-License-Identifier: Apache-2.0
+// The Run's side: which way it goes, and what happens when that way fails. The manager's thread is
+// in split_manager.cc.
+#include "split/exec/split_session.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "base/log.h"
+
+namespace outboard::split::exec {
+namespace {
+
+std::size_t at(int i) { return static_cast<std::size_t>(i); }
+
+Nanoseconds now() { return Clock::monotonic().now(); }
+double us_since(Nanoseconds start) {
+  return std::chrono::duration<double, std::micro>(now() - start).count();
+}
+
+constexpr int kDeviations = 10, kRarestReplan = 640, kSteady = 50;
+
+// Outputs in memory of their own.
+class OwnedOutputs final : public engine::RunOutputs {
+ public:
+  void add(engine::ElementType type, std::vector<std::int64_t> dims,
+           std::span<const std::byte> data, const engine::OutputBuffer* buffer) {
+    std::span<const std::byte> kept = data;
+    if (buffer != nullptr) {
+      std::memcpy(buffer->data.data(), data.data(), std::min(data.size(), buffer->data.size()));
+      kept = buffer->data.first(std::min(data.size(), buffer->data.size()));
+    } else {
+      kept = memory_.emplace_back(data.begin(), data.end());
+    }
+    values_.push_back({type, std::move(dims), kept, {}});
+  }
+  std::span<std::byte> room(engine::ElementType type, std::vector<std::int64_t> dims,
+                            std::size_t size) {
+    auto& memory = memory_.emplace_back(size);
+    values_.push_back({type, std::move(dims), memory, {}});
+    return memory;
+  }
+
+ private:
+  std::deque<std::vector<std::byte>> memory_;
+};
+
+class RemoteSink final : public wire::OutputSink {
+ public:
+  explicit RemoteSink(OwnedOutputs& outputs) : outputs_(outputs) {}
+  Result<std::span<std::byte>> allocate(std::size_t, const wire::TensorHeader& header) override {
+    return outputs_.room(static_cast<engine::ElementType>(header.type), header.dims,
+                         header.data_bytes);
+  }
+  Result<void> strings(std::size_t, const wire::TensorHeader&,
+                       std::span<const std::string_view>) override {
+    return error(ErrorKind::kUnimplemented, "strings are not handed out");
+  }
+
+ private:
+  OwnedOutputs& outputs_;
+};
+
+}  // namespace
+
+// Only inputs of exactly the planned shapes.
+bool SplitSession::fits(std::span<const engine::InputView> inputs) const {
+  if (!graph_ || inputs.size() != graph_->inputs.size()) return false;
+  for (std::size_t i = 0; i < inputs.size(); ++i) {
+    const Tensor& t = graph_->tensors[at(graph_->inputs[i])];
+    if (!std::equal(t.shape.begin(), t.shape.end(), inputs[i].dims.begin(), inputs[i].dims.end()) ||
+        info().inputs[i].name != t.name)
+      return false;
+  }
+  return true;
+}
+
+std::unique_ptr<engine::RunOutputs> SplitSession::copy_out(
+    const Crew::Outputs& outputs, std::span<const engine::OutputWanted> wanted) const {
+  auto copy = std::make_unique<OwnedOutputs>();
+  for (const auto& w : wanted)
+    for (std::size_t i = 0; i < output_of_.size(); ++i)
+      if (output_of_[i] == static_cast<int>(w.index)) {
+        const Tensor& t = graph_->tensors[at(graph_->outputs[i])];
+        copy->add(static_cast<engine::ElementType>(t.element_type), t.shape, outputs.views[i],
+                  w.buffer);
+      }
+  return copy;
+}
+
+Result<std::unique_ptr<engine::RunOutputs>> SplitSession::run(
+    std::span<const engine::InputView> inputs, std::span<const engine::OutputWanted> outputs,
+    engine::RunControl* control) {
+  std::shared_ptr<Crew> crew;
+  int whole_on = options_.host;
+  double budget_us = 0;
+  {
+    const std::lock_guard lock(mutex_);
+    ++in_flight_;
+    ++runs_;
+    if (in_flight_ == 1 && crew_ && fits(inputs)) {
+      crew = crew_;
+      // The floor is for models that take no time.
+      budget_us = std::max(options_.least_budget_us, guard_->budget_us());
+    } else if (in_flight_ > 1 && crew_ && fits(inputs)) {
+      // Busy: whole images, to whoever is done first by what each takes for one.
+      double best = 0;
+      for (int m = 0; m < static_cast<int>(options_.members.size()); ++m) {
+        if (m != options_.host && !whole_[at(m)]) continue;
+        const double takes =
+            (busy_[at(m)] + 1) * slowdown_[at(m)] / speed(*graph_, options_.cluster.node(m));
+        if (best == 0 || takes < best) {
+          best = takes;
+          whole_on = m;
+        }
+      }
+    }
+    ++busy_[at(whole_on)];
+  }
+  struct Leave {
+    SplitSession& s;
+    int member;
+    ~Leave() {
+      const std::lock_guard lock(s.mutex_);
+      --s.in_flight_;
+      --s.busy_[at(member)];
+    }
+  } leave{*this, whole_on};
+
+  if (crew) {
+    const Nanoseconds start = now();
+    auto ran = crew->run(inputs,
+                         Deadline{start + Nanoseconds(static_cast<std::int64_t>(budget_us * 1e3))});
+    if (ran) {
+      auto copy = copy_out(*ran, outputs);
+      crew->release(*ran);
+      account(*crew, ran->frame, us_since(start));
+      if (copy->values().size() == outputs.size()) return copy;
+    } else {
+      give_up(crew, ran.error());
+      const std::lock_guard lock(mutex_);
+      ++status_.rescued_runs;
+    }
+  } else if (whole_on != options_.host) {
+    std::vector<wire::InputTensor> tensors;
+    for (const auto& in : inputs)
+      tensors.push_back({{static_cast<wire::ElementType>(in.type),
+                          {in.dims.begin(), in.dims.end()},
+                          in.data.size()},
+                         in.data});
+    std::vector<std::uint32_t> indices;
+    bool plain = true;
+    for (const auto& w : outputs) {
+      indices.push_back(w.index);
+      plain &= w.buffer == nullptr;
+    }
+    std::shared_ptr<wire::RemoteSession> remote;
+    {
+      const std::lock_guard lock(mutex_);
+      if (plain) remote = whole_[at(whole_on)];
+    }
+    auto copy = std::make_unique<OwnedOutputs>();
+    RemoteSink sink(*copy);
+    if (remote && remote->run(indices, tensors, sink)) {
+      const std::lock_guard lock(mutex_);
+      ++status_.handed_out_runs;
+      return copy;
+    }
+    const std::lock_guard lock(mutex_);
+    whole_[at(whole_on)].reset();
+    ++status_.rescued_runs;
+  }
+  {
+    const std::lock_guard lock(mutex_);
+    ++status_.own_runs;
+  }
+  return own_->run(inputs, outputs, control);
+}
+
+// What a frame took, against one node and against the plan.
+void SplitSession::account(Crew& crew, std::uint64_t frame, double took_us) {
+  const auto reports = crew.part().times(frame, Deadline{now()});
+  const std::lock_guard lock(mutex_);
+  ++status_.split_runs;
+  status_.measured_us = took_us;
+  if (options_.always || !crew_ || crew_.get() != &crew) return;
+  if (!guard_->frame_took(took_us)) {
+    status_.state = "one node: the plan was slower than one node";
+    retired_ = std::move(crew_);
+    crew_.reset();
+    wait_before_next_plan();
+    return;
+  }
+  if (took_us > 1.2 * status_.planned_us || took_us < 0.8 * status_.planned_us) {
+    // Part by part: what each node computed, against what it was planned to.
+    for (int p = 0; p < crew.program().size(); ++p) {
+      double measured = 0;
+      const auto member = at(crew.program().participants[at(p)]);
+      for (const StepTime& t : reports[at(p)])
+        if (t.kind == StepKind::kCompute)
+          measured += static_cast<double>(t.end_ns - t.start_ns) / 1e3;
+      if (planned_compute_us_[member] > 0 && measured > 0)
+        deviation_[member] += measured / planned_compute_us_[member];
+    }
+    count_link_deviation(crew, reports);
+    steady_frames_ = 0;
+    if (++deviating_frames_ < deviations_to_replan_) return;
+    // A new plan that is no better foretold is tried more and more rarely.
+    deviations_to_replan_ = std::min(deviations_to_replan_ * 2, kRarestReplan);
+    const auto factor = [&](double sum) { return std::clamp(sum / deviating_frames_, 0.1, 20.0); };
+    for (std::size_t m = 0; m < deviation_.size(); ++m)
+      if (deviation_[m] > 0) slowdown_[m] *= factor(deviation_[m]);
+    for (std::size_t l = 0; l < link_deviation_.size(); ++l)
+      if (link_deviation_[l] > 0)
+        options_.cluster.links[l].rate_bytes_per_s /= factor(link_deviation_[l]);
+    replan_ = true;
+    changed_.notify_all();
+  } else if (++steady_frames_ >= kSteady) {
+    deviations_to_replan_ = kDeviations;
+  }
+  deviating_frames_ = 0;
+  std::fill(deviation_.begin(), deviation_.end(), 0.0);
+  std::fill(link_deviation_.begin(), link_deviation_.end(), 0.0);
+}
+
+// What the messages took, from the sender's start to the receiver's last byte, against the link's
+// delay and rate; small ones tell nothing of the rate.
+void SplitSession::count_link_deviation(const Crew& crew,
+                                        const std::vector<std::vector<StepTime>>& reports) {
+  constexpr double kTelling = 16e3;
+  const Layout& layout = crew.part().layout();
+  const auto pieces = static_cast<int>(layout.pieces.size());
+  std::vector<std::int64_t> sent(layout.messages.size(), 0);
+  for (const auto& report : reports)
+    for (const StepTime& t : report)
+      if (t.kind == StepKind::kSend) sent[at(t.task - pieces)] = t.start_ns;
+  std::map<std::size_t, std::pair<double, double>> sums;  // by link: measured, planned
+  for (const auto& report : reports)
+    for (const StepTime& t : report) {
+      if (t.kind != StepKind::kReceive || sent[at(t.task - pieces)] == 0) continue;
+      const Message& m = layout.messages[at(t.task - pieces)];
+      const auto link = at(crew.program().participants[at(m.from)]) * options_.members.size() +
+                        at(crew.program().participants[at(m.to)]);
+      const double took = static_cast<double>(t.end_ns - sent[at(t.task - pieces)]) / 1e3;
+      if (m.size_bytes < kTelling || took <= 0) continue;
+      sums[link].first += took;
+      sums[link].second += profile::transfer_us(options_.cluster.links[link],
+                                                static_cast<std::uint64_t>(m.size_bytes));
+    }
+  for (const auto& [link, sum] : sums) link_deviation_[link] += sum.first / sum.second;
+}
+
+void SplitSession::give_up(const std::shared_ptr<Crew>& crew, const Error& why) {
+  crew->part().fail(why);
+  const int lost = crew->lost_member();
+  log_warn("split plan given up lost={} reason=\"{}\"",
+           lost < 0 ? std::string("?") : options_.members[at(lost)].name, why.message);
+  const std::lock_guard lock(mutex_);
+  if (crew_ != crew) return;
+  retired_ = std::move(crew_);
+  crew_.reset();
+  status_.state = "one node: " + why.message;
+  if (why.kind == ErrorKind::kTimeout && !options_.always) {
+    wait_before_next_plan();
+  } else {
+    next_try_ = now();
+    changed_.notify_all();
+  }
+}
+
+// With the mutex held. Not within 20 frames (guard.h).
+void SplitSession::wait_before_next_plan() {
+  const Nanoseconds frames(static_cast<std::int64_t>(20e3 * status_.single_us));
+  next_try_ = now() + std::max(backoff_, frames);
+  backoff_ = std::min<Nanoseconds>(backoff_ * 2, std::chrono::minutes(1));
+  changed_.notify_all();
+}
+
+SplitStatus SplitSession::status() const {
+  const std::lock_guard lock(mutex_);
+  return status_;
+}
+
+std::shared_ptr<Crew> SplitSession::crew() const {
+  const std::lock_guard lock(mutex_);
+  return crew_;
+}
+
+bool SplitSession::wait_until_settled(Deadline deadline) {
+  std::unique_lock lock(mutex_);
+  if (deadline.is_never()) {
+    changed_.wait(lock, [&] { return settled_; });
+    return true;
+  }
+  return changed_.wait_until(lock, std::chrono::steady_clock::time_point(deadline.at),
+                             [&] { return settled_; });
+}
+
+}  // namespace outboard::split::exec

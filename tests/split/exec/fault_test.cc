@@ -1,0 +1,277 @@
+// SPDX-License-Identifier: Apache-2.0
+// A node is lost at every exchange of a plan: the frame fails with an error, never with a wrong
+// result and never for ever; and a split session finishes that frame on its own node, goes on, and
+// takes the node back.
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <cmath>
+#include <filesystem>
+#include <fstream>
+#include <thread>
+
+#include "split/exec/split_session.h"
+#include "split/plan/search.h"
+#include "tests/split/exec/part_cluster.h"
+#include "tests/split/exec/test_node.h"
+#include "tests/split/random_model.h"
+
+namespace outboard::split {
+namespace {
+
+using namespace testing;
+
+Cluster equal_nodes(int n) {
+  Cluster c;
+  for (int i = 0; i < n; ++i) {
+    profile::NodeRows node;
+    node.name = "n" + std::to_string(i);
+    node.flops_per_s = 1e7;  // so that every node is worth while
+    c.nodes.push_back(node);
+  }
+  c.links.assign(static_cast<std::size_t>(n * n), {1, 1e9});
+  return c;
+}
+
+// Ends the stream at its n-th write, counted over all links of a cluster.
+class Breaking final : public wire::Stream {
+ public:
+  Breaking(std::unique_ptr<wire::Stream> stream, std::shared_ptr<std::atomic<int>> left)
+      : stream_(std::move(stream)), left_(std::move(left)) {}
+  Result<std::size_t> read_some(std::span<const iovec> buffers) override {
+    return stream_->read_some(buffers);
+  }
+  Result<void> write_all(std::span<iovec> buffers) override {
+    if (left_->fetch_sub(1) == 1) stream_->shut_down();
+    return stream_->write_all(buffers);
+  }
+  void set_stall_timeout(std::chrono::milliseconds timeout) override {
+    stream_->set_stall_timeout(timeout);
+  }
+  void shut_down() override { stream_->shut_down(); }
+  Result<std::size_t> peek(std::span<std::byte> buffer) override { return stream_->peek(buffer); }
+  int poll_fd() const override { return stream_->poll_fd(); }
+
+ private:
+  const std::unique_ptr<wire::Stream> stream_;
+  const std::shared_ptr<std::atomic<int>> left_;
+};
+
+TEST(PartFaults, EveryExchangeMayBeTheLast) {
+  if (!test_engine()) GTEST_SKIP() << "no ONNX Runtime: NOTHING OF THIS WAS TESTED";
+  const RandomModel model = random_image_model(12);
+  const auto graph = graph_of_bytes(model.bytes);
+  const Cluster nodes = equal_nodes(3);
+  PlanRequest quick;
+  quick.effort = 0.02;
+  const auto choice = plan(*graph, nodes, quick).choice;
+  const auto [program, host] = numbered(program_of(*graph, nodes, choice), nodes);
+  const Values whole = run_model(model.bytes, model.inputs);
+  const int messages = static_cast<int>(exec::layout_of(*graph, program, host).messages.size());
+  ASSERT_GT(messages, 3);
+  int failed = 0;
+  for (int n = 1; n <= messages + 3; ++n) {
+    auto left = std::make_shared<std::atomic<int>>(n);
+    auto cluster = make_cluster(graph, program, host, Transport::kPair, {},
+                                [&](std::unique_ptr<wire::Stream> stream, int, int) {
+                                  return std::make_unique<Breaking>(std::move(stream), left);
+                                });
+    ASSERT_TRUE(cluster) << cluster.error().message;
+    const auto got = (*cluster)->run(model.inputs, Deadline::in(std::chrono::seconds(20)));
+    if (got) {
+      EXPECT_LT(difference(*got, whole), 5e-4) << "message " << n;
+    } else {
+      ++failed;
+      EXPECT_NE(got.error().kind, ErrorKind::kTimeout) << "message " << n << " left it hanging";
+    }
+  }
+  EXPECT_GE(failed, messages - 1);
+}
+
+class SplitSessions : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    if (!test_engine()) GTEST_SKIP() << "no ONNX Runtime: NOTHING OF THIS WAS TESTED";
+    model_ = random_image_model(12);
+    path_ = std::filesystem::temp_directory_path() /
+            ("outboard-split-" + std::to_string(::getpid()) + ".onnx");
+    std::ofstream(path_, std::ios::binary) << model_.bytes;
+    whole_ = run_model(model_.bytes, model_.inputs);
+  }
+  void TearDown() override {
+    std::error_code ignored;
+    std::filesystem::remove(path_, ignored);
+  }
+
+  exec::SplitOptions options(std::vector<std::unique_ptr<TestNode>>& nodes, int n) {
+    exec::SplitOptions o;
+    o.cluster = equal_nodes(n);
+    o.measured_nodes.assign(static_cast<std::size_t>(n), 1);
+    o.measured_links.assign(static_cast<std::size_t>(n * n), 1);
+    o.always = true;
+    o.threads = 1;
+    o.effort = 0.02;
+    o.least_budget_us = 20e6;
+    o.retry = std::chrono::milliseconds(20);
+    o.members.push_back({"host", "", nullptr, 0});
+    for (int i = 1; i < n; ++i) {
+      nodes.push_back(std::make_unique<TestNode>(*test_engine(), path_.string()));
+      o.members.push_back(
+          {"n" + std::to_string(i), nodes.back()->address(), nodes.back()->client(), 0});
+    }
+    return o;
+  }
+
+  std::shared_ptr<exec::SplitSession> open(exec::SplitOptions o) {
+    auto own = test_engine()->open(path_.string(), {.intra_op_threads = 1});
+    return exec::SplitSession::make(*test_engine(), *own, path_.string(), std::move(o));
+  }
+
+  // One Run; the largest difference to the whole model's result.
+  double run(exec::SplitSession& session) {
+    std::vector<engine::InputView> views;
+    for (const auto& in : session.info().inputs) {
+      const Value& v = model_.inputs.at(in.name);
+      views.push_back(
+          {engine::ElementType::kFloat, v.shape, std::as_bytes(std::span(v.floats)), {}});
+    }
+    std::vector<engine::OutputWanted> wanted;
+    for (std::uint32_t i = 0; i < session.info().outputs.size(); ++i)
+      wanted.push_back({i, nullptr});
+    const auto got = session.run(views, wanted, nullptr);
+    if (!got) {
+      ADD_FAILURE() << got.error().message;
+      return 1e30;
+    }
+    Values values;
+    for (std::size_t i = 0; i < wanted.size(); ++i) {
+      const auto& view = (*got)->values()[i];
+      Value& v = values[session.info().outputs[i].name];
+      v.shape = view.dims;
+      v.floats.resize(view.data.size() / sizeof(float));
+      std::memcpy(v.floats.data(), view.data.data(), view.data.size());
+    }
+    return difference(values, whole_);
+  }
+
+  RandomModel model_;
+  std::filesystem::path path_;
+  Values whole_;
+};
+
+TEST_F(SplitSessions, ComputeTogetherOverTcpAndGiveTheWholeResult) {
+  std::vector<std::unique_ptr<TestNode>> nodes;
+  const auto session = open(options(nodes, 3));
+  ASSERT_TRUE(session->wait_until_settled(Deadline::in(std::chrono::seconds(60))));
+  EXPECT_EQ(session->status().state, "split over 3 nodes");
+  for (int i = 0; i < 5; ++i) EXPECT_LT(run(*session), 5e-4);
+  EXPECT_EQ(session->status().split_runs, 5u);
+  EXPECT_EQ(session->status().own_runs, 0u);
+}
+
+TEST_F(SplitSessions, FinishTheFrameWhenANodeDiesAndTakeItBack) {
+  std::vector<std::unique_ptr<TestNode>> nodes;
+  const auto session = open(options(nodes, 3));
+  ASSERT_TRUE(session->wait_until_settled(Deadline::in(std::chrono::seconds(60))));
+  EXPECT_LT(run(*session), 5e-4);
+  const auto before = session->status().plans;
+  nodes[0]->stop();
+  // No Run may fail while the plan is given up and a new one is made from the survivors.
+  const Deadline limit = Deadline::in(std::chrono::seconds(60));
+  while (session->status().plans == before && Clock::monotonic().now() < limit.at)
+    EXPECT_LT(run(*session), 5e-4);
+  EXPECT_EQ(session->status().state, "split over 2 nodes");
+  EXPECT_LT(run(*session), 5e-4);
+  nodes[0]->start();
+  while (session->status().state != "split over 3 nodes" && Clock::monotonic().now() < limit.at)
+    EXPECT_LT(run(*session), 5e-4);
+  EXPECT_EQ(session->status().state, "split over 3 nodes");
+  EXPECT_GE(session->status().rescued_runs, 1u);
+}
+
+// Killed, stopped and cut off before each message of a frame: no Run fails, none is wrong, the
+// frame is finished here, a plan without the node is made, and the node is taken back.
+class LostNode : public SplitSessions, public ::testing::WithParamInterface<Fault> {};
+
+TEST_P(LostNode, AtEveryExchangeFailsNoRunAndIsTakenBack) {
+  std::vector<std::unique_ptr<TestNode>> nodes;
+  auto o = options(nodes, 3);
+  o.least_budget_us = 200e3;
+  const auto session = open(std::move(o));
+  ASSERT_TRUE(session->wait_until_settled(Deadline::in(std::chrono::seconds(60))));
+  const Deadline limit = Deadline::in(std::chrono::seconds(100));
+  const auto until = [&](auto done) {
+    while (!done() && Clock::monotonic().now() < limit.at) EXPECT_LT(run(*session), 5e-4);
+    EXPECT_TRUE(done()) << session->status().state;
+  };
+  const auto whole = [&] { return session->status().state == "split over 3 nodes"; };
+  Faults& faults = nodes[1]->faults();
+  int exchanges = 0;
+  until(whole);
+  for (int n = 1; n <= 1 || n <= exchanges; ++n) {
+    until(whole);
+    const int before = faults.writes();
+    EXPECT_LT(run(*session), 5e-4);
+    if (n == 1) exchanges = faults.writes() - before;
+    ASSERT_GT(exchanges, 1);
+    const auto rescued = session->status().rescued_runs;
+    faults.arm(GetParam(), n);
+    until([&] { return session->status().rescued_runs > rescued; });
+    if (n == 1 || GetParam() == Fault::kKilled)
+      until([&] { return session->status().state == "split over 2 nodes"; });
+    faults.heal();
+  }
+  until(whole);
+}
+
+std::string fault_name(const ::testing::TestParamInfo<Fault>& info) {
+  return info.param == Fault::kKilled    ? "Killed"
+         : info.param == Fault::kStopped ? "Stopped"
+                                         : "Cut";
+}
+INSTANTIATE_TEST_SUITE_P(Faults, LostNode,
+                         ::testing::Values(Fault::kKilled, Fault::kStopped, Fault::kCut),
+                         fault_name);
+
+TEST_F(SplitSessions, StayOnOneNodeWhereNobodyAnswers) {
+  std::vector<std::unique_ptr<TestNode>> nodes;
+  auto o = options(nodes, 2);
+  nodes[0]->stop();
+  const auto session = open(std::move(o));
+  ASSERT_TRUE(session->wait_until_settled(Deadline::in(std::chrono::seconds(60))));
+  EXPECT_EQ(session->status().state, "one node: none of the other nodes answers");
+  EXPECT_LT(run(*session), 5e-4);
+  EXPECT_EQ(session->status().own_runs, 1u);
+}
+
+TEST_F(SplitSessions, StayOnOneNodeWhereANodeIsTooSmall) {
+  std::vector<std::unique_ptr<TestNode>> nodes;
+  auto o = options(nodes, 2);
+  nodes[0]->memory_limit_bytes = 1;
+  nodes[0]->stop();
+  nodes[0]->start();
+  const auto session = open(std::move(o));
+  ASSERT_TRUE(session->wait_until_settled(Deadline::in(std::chrono::seconds(60))));
+  EXPECT_NE(session->status().state.find("too small"), std::string::npos)
+      << session->status().state;
+  EXPECT_LT(run(*session), 5e-4);
+}
+
+TEST_F(SplitSessions, ServeManyClientsAtOnce) {
+  std::vector<std::unique_ptr<TestNode>> nodes;
+  const auto session = open(options(nodes, 2));
+  ASSERT_TRUE(session->wait_until_settled(Deadline::in(std::chrono::seconds(60))));
+  std::vector<std::thread> clients;
+  std::atomic<int> wrong{0};
+  for (int i = 0; i < 4; ++i)
+    clients.emplace_back([&] {
+      for (int k = 0; k < 20; ++k) wrong += run(*session) < 5e-4 ? 0 : 1;
+    });
+  for (auto& c : clients) c.join();
+  EXPECT_EQ(wrong, 0);
+  const auto status = session->status();
+  EXPECT_EQ(status.split_runs + status.own_runs + status.handed_out_runs, 80u);
+}
+
+}  // namespace
+}  // namespace outboard::split
