@@ -18,7 +18,7 @@ import onnx
 from onnx import TensorProto as T
 from onnx import helper, numpy_helper
 
-SIDE, LARGE_BYTES = 48, 32 << 20
+SIDE, LARGE_BYTES = 48, 16 << 20
 LARGEST = 60  # what p and q are multiplied with (fault_client.cc)
 
 

@@ -35,13 +35,13 @@ THREADS = 8
 BACK_LIMIT_S = 5
 FORGOTTEN_S = 5  # until a server has noticed what is over
 VANISHED_S = 45  # the same for clients that vanished without a word, which is a matter of keepalive
-GAP_LIMIT_S = {"trickle": 8}  # of the others: 1
+GAP_LIMIT_S = 1
 # Connections of one program: one for each Run under way, and those that look after the link.
 CONNECTIONS = THREADS + 4
 SHORT_OF_MEMORY_BYTES = 24 << 20  # beyond what the server has: threads fit, the model does not
-DISK_BYTES, DISK_LEFT_BYTES = 80 << 20, 8 << 20
+DISK_BYTES, DISK_LEFT_BYTES = 48 << 20, 6 << 20
 # Of a round's threads, descriptors and memory beyond those after the second round.
-MORE_DESCRIPTORS, MORE_THREADS, MORE_MEMORY_KIB = 6, 6, {"small": 24 << 10, "large": 64 << 10}
+MORE_DESCRIPTORS, MORE_THREADS, MORE_MEMORY_KIB = 6, 2 * THREADS, {"small": 24 << 10, "large": 64 << 10}
 
 
 class Program:
@@ -106,7 +106,12 @@ class Lane:
         return json.loads(got.stdout)
 
     def server_runs(self):
-        return self.status()["runs"]
+        """Also of a server that is so short of memory that it refuses to say."""
+        def asked():
+            assert self.server.process.poll() is None, f"the server ended with {self.server.process.returncode}"
+            with contextlib.suppress(subprocess.CalledProcessError):
+                return self.status()
+        return beds.wait_for(asked, "the status", 10)["runs"]
 
     def wait_for_server_runs(self, limit_s=30):
         """Seconds until the server has answered a Run from now on."""
@@ -161,9 +166,8 @@ class Lane:
         return self.program.ask("open")
 
     def stays_away(self, seconds):
-        before = self.server_runs()
         time.sleep(seconds)
-        assert self.server_runs() == before == 0, "the fault was none: the server answers Runs"
+        assert self.server_runs() == 0, "the fault was none: the server answers Runs"
 
 
 # ---- the faults: strike(lane) returns when the server is back; a dictionary it returns goes into the record
@@ -280,7 +284,7 @@ LANES = {
     "store": {"model": "large", "disk_bytes": DISK_BYTES},
     "move": {"direct": True},
 }
-_LATE = "The Runs under way are late once, then everything is computed here."
+_LATE = "The Runs under way take half a second longer, once; then all are computed here."
 _HERE = "Runs are computed here."
 FAULTS = {
     "server-killed": Fault("server killed", "direct", server_killed, _HERE),
@@ -310,7 +314,12 @@ def local_us(record):
 
 def gap_limit_us(record):
     """A second and a local Run; twice that Run, because the longest that was seen is one of fewer."""
-    return GAP_LIMIT_S.get(record["fault"], 1) * 1e6 + 2 * local_us(record)
+    return GAP_LIMIT_S * 1e6 + 2 * local_us(record)
+
+
+def back_limit_s(record):
+    """Five seconds; the server has to open the model, too, so what that took here at that moment is added, twice."""
+    return BACK_LIMIT_S + 2 * local_us(record) / 1e6
 
 
 def complaints(records):
@@ -327,7 +336,7 @@ def complaints(records):
             complain("hardly any Runs")
         if record["longest_us"] > gap_limit_us(record):
             complain(f"a thread waited {record['longest_us'] / 1e3:.0f} ms, where {gap_limit_us(record) / 1e3:.0f} are right")
-        if record["back_s"] > BACK_LIMIT_S:
+        if record["back_s"] > back_limit_s(record):
             complain(f"Runs were back on the server after {record['back_s']} s")
         held = record["held"]
         if held["in_flight"] or held["in_flight_bytes"]:

