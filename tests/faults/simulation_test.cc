@@ -10,6 +10,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <string>
 
 #include "base/log.h"
@@ -301,6 +302,105 @@ TEST_F(Faults, MemoryShort) { play(Fault::kMemoryShort); }
 TEST_F(Faults, AddressChanged) { play(Fault::kAddressChanged); }
 TEST_F(Faults, Fork) { play(Fault::kFork); }
 TEST_F(Faults, ClientKilled) { play(Fault::kClientKilled); }
+
+// Worlds without a fault of the list: one client, and what the test does to it.
+class Worlds : public testing::Test {
+ protected:
+  struct World {
+    ServerProcess& server;
+    ClientProcess& client;
+  };
+
+  // With a tenth of the seeds of a fault.
+  void play(const intercept::Config& base, const std::function<void(World, std::uint64_t)>& body) {
+    set_log_sink([](LogLevel, std::string_view) {});
+    const std::uint64_t seeds = from_environment("OUTBOARD_SIM_SEEDS", 1000) / 10 + 1;
+    const std::string folder = fmt::format("/tmp/outboard-sim-{}-worlds", ::getpid());
+    for (std::uint64_t seed = 1; seed <= seeds && !HasFailure(); ++seed) {
+      SCOPED_TRACE(fmt::format("seed {}", seed));
+      simulate({.seed = seed}, [&] {
+        install_processes();
+        ServerProcess server(folder, kStoreBytes);
+        Network network(kServer, [&](auto stream) { server.accept(std::move(stream)); }, seed);
+        Random random(seed);
+        intercept::Config config = base;
+        config.seed = seed;
+        config.servers = {wire::Endpoint{
+            .kind = wire::Endpoint::Kind::kTcp, .host = "simulated", .port = 1, .path = {}}};
+        const Affine model{.scale = 3,
+                           .offset = 1,
+                           .remote = std::chrono::microseconds(random.between(1'000, 40'000)),
+                           .local = 200ms};
+        ClientProcess client(kFirstClient, network, model, config);
+        client.start(3, 20ms, seed);
+        EXPECT_TRUE(wait_until([&] { return client.server_runs() > 300; }, 60s));
+        body({server, client}, seed);
+        client.stop();
+        EXPECT_EQ(client.statistics().failed, 0u);
+        EXPECT_TRUE(client.end());
+        network.expire_silent();
+        const auto& shared = server.shared();
+        wait_until([&] { return shared.statistics.connections == 0; }, 2s);
+      });
+      std::filesystem::remove_all(folder);
+    }
+  }
+};
+
+TEST_F(Worlds, FewRunsAreBegunTwiceWhileTheServerIsWell) {
+  play({}, [](World world, std::uint64_t) {
+    wait_until([&] { return world.client.server_runs() > 1500; }, 300s);
+    const auto figures = world.client.figures();
+    EXPECT_LE(figures.hedged_runs, figures.server_runs / 100);
+    EXPECT_EQ(world.client.statistics().wrong, 0u);
+  });
+}
+
+TEST_F(Worlds, ADeadlineIsKeptBesideAStoppedServer) {
+  intercept::Config config;
+  config.deadline_ms = 400;
+  play(config, [&](World world, std::uint64_t seed) {
+    world.client.statistics().longest_ns = 0;
+    freeze(kServer);
+    std::this_thread::sleep_for(milliseconds(100 + seed * 37 % 3000));
+    thaw(kServer);
+    EXPECT_LE(nanoseconds(world.client.statistics().longest_ns), 410ms);
+    EXPECT_EQ(world.client.statistics().wrong, 0u);
+    const std::uint64_t before = world.client.server_runs();
+    EXPECT_TRUE(wait_until([&] { return world.client.server_runs() > before; }, 5s));
+  });
+}
+
+TEST_F(Worlds, AServerThatBeginsToLieIsFoundOut) {
+  intercept::Config config;
+  config.verify = 1;
+  config.verify_strict = true;
+  play(config, [](World world, std::uint64_t) {
+    EXPECT_EQ(world.client.figures().differing_runs, 0u);
+    world.server.engine().lies = true;
+    EXPECT_TRUE(wait_until([&] { return world.client.figures().differing_runs > 0; }, 30s));
+    std::this_thread::sleep_for(2s);
+    EXPECT_EQ(world.client.statistics().wrong, 0u);
+    EXPECT_EQ(world.client.process().links()[0]->state(),
+              intercept::ServerLink::State::kDistrusted);
+    const std::uint64_t before = world.client.server_runs();
+    std::this_thread::sleep_for(2s);
+    EXPECT_EQ(world.client.server_runs(), before);
+  });
+}
+
+TEST_F(Worlds, WithoutStrictnessALieIsCountedAndReturned) {
+  intercept::Config config;
+  config.verify = 0.3;
+  play(config, [](World world, std::uint64_t) {
+    world.server.engine().lies = true;
+    EXPECT_TRUE(wait_until([&] { return world.client.figures().differing_runs >= 20; }, 120s));
+    const auto figures = world.client.figures();
+    EXPECT_GE(world.client.statistics().wrong, figures.differing_runs);
+    EXPECT_NE(figures.difference.find("output (y), element"), std::string::npos)
+        << figures.difference;
+  });
+}
 
 }  // namespace
 }  // namespace outboard::sim

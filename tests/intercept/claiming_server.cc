@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // A server that says it has a GPU and computes on the CPU, so that what a program sees of a
 // server's GPU can be tested where there is none. What sessions ask for is printed, a line each.
+// With `--lies yes` a bit in the middle of each output of numbers is not what it should be.
 //
 //   claiming_server serve --listen ADDRESS --store FOLDER --ready-file FILE --ort-library FILE
+//                   [--lies yes]
 #include <signal.h>
 
 #include <cstdio>
@@ -18,9 +20,44 @@
 namespace outboard {
 namespace {
 
+// Another Run's outputs with a flipped bit: the highest of the byte in the middle.
+class WrongOutputs final : public engine::RunOutputs {
+ public:
+  explicit WrongOutputs(std::unique_ptr<engine::RunOutputs> right) : right_(std::move(right)) {
+    values_ = right_->values();
+    data_.resize(values_.size());
+    for (std::size_t i = 0; i < values_.size(); ++i) {
+      data_[i].assign(values_[i].data.begin(), values_[i].data.end());
+      if (data_[i].empty()) continue;
+      data_[i][data_[i].size() / 8 * 4 + 3] ^= std::byte{0x40};
+      values_[i].data = data_[i];
+    }
+  }
+
+ private:
+  const std::unique_ptr<engine::RunOutputs> right_;
+  std::vector<std::vector<std::byte>> data_;
+};
+
+class LyingSession final : public engine::Session {
+ public:
+  explicit LyingSession(std::shared_ptr<engine::Session> real) : real_(std::move(real)) {}
+  const engine::ModelInfo& info() const override { return real_->info(); }
+  Result<std::unique_ptr<engine::RunOutputs>> run(std::span<const engine::InputView> inputs,
+                                                  std::span<const engine::OutputWanted> outputs,
+                                                  engine::RunControl* control) override {
+    OB_TRY(auto right, real_->run(inputs, outputs, control));
+    return std::unique_ptr<engine::RunOutputs>(std::make_unique<WrongOutputs>(std::move(right)));
+  }
+
+ private:
+  const std::shared_ptr<engine::Session> real_;
+};
+
 class ClaimingEngine final : public engine::Engine {
  public:
-  explicit ClaimingEngine(std::unique_ptr<engine::Engine> real) : real_(std::move(real)) {}
+  ClaimingEngine(std::unique_ptr<engine::Engine> real, bool lies)
+      : real_(std::move(real)), lies_(lies) {}
   std::string name() const override { return real_->name(); }
   std::string version() const override { return real_->version(); }
   std::string device() const override { return "cuda:0"; }
@@ -40,7 +77,9 @@ class ClaimingEngine final : public engine::Engine {
                 static_cast<int>(options.parallel_execution));
     std::printf("%s\n", line.c_str());
     std::fflush(stdout);
-    return real_->open(path, options);
+    auto session = real_->open(path, options);
+    if (!session || !lies_) return session;
+    return std::shared_ptr<engine::Session>(std::make_shared<LyingSession>(*session));
   }
   Result<std::shared_ptr<engine::Session>> open_bytes(std::span<const std::byte> model,
                                                       const engine::OpenOptions& options) override {
@@ -52,6 +91,7 @@ class ClaimingEngine final : public engine::Engine {
 
  private:
   const std::unique_ptr<engine::Engine> real_;
+  const bool lies_;
 };
 
 Result<void> serve_until_signal(std::map<std::string, std::string> arguments) {
@@ -68,7 +108,9 @@ Result<void> serve_until_signal(std::map<std::string, std::string> arguments) {
   options.store.folder = arguments["--store"];
   options.settings.slots = 2;
   OB_TRY(const auto server,
-         serve::Server::start(std::make_unique<ClaimingEngine>(std::move(engine)), options));
+         serve::Server::start(
+             std::make_unique<ClaimingEngine>(std::move(engine), arguments.contains("--lies")),
+             options));
   OB_CHECK_OK(serve::write_file_atomically(arguments["--ready-file"],
                                            server->addresses().front().to_string() + "\n"));
   int signal = 0;

@@ -23,6 +23,9 @@ PYTHON_PROGRAM = [PYTHON, str(SOURCE / "programs/gpu.py")]
 class ClaimingServer:
     count = 0
 
+    def __init__(self, *arguments):
+        self.arguments = arguments
+
     def __enter__(self):
         ClaimingServer.count += 1
         self.folder = work / f"claims{ClaimingServer.count}"
@@ -31,7 +34,8 @@ class ClaimingServer:
         self.log = open(self.folder / "log", "w+")
         self.process = subprocess.Popen(
             [str(BUILD / "tests/claiming_server"), "serve", "--listen", "127.0.0.1:0", "--store",
-             str(self.folder / "store"), "--ready-file", str(ready), "--ort-library", ORT], stdout=self.log)
+             str(self.folder / "store"), "--ready-file", str(ready), "--ort-library", ORT, *self.arguments],
+            stdout=self.log)
         wait_for(lambda: ready.exists() and ready.read_text().strip(), "the server", self.process)
         self.address = ready.read_text().strip()
         return self

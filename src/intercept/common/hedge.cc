@@ -99,6 +99,9 @@ void Hedge::Attempt::compute() {
 }
 
 void Hedge::Attempt::finish() {
+  // It was ended because the process is. The program's thread stays where it is: coming out of the
+  // library now could meet what is being taken down (Python's interpreter, for one).
+  if (process.is_leaving()) return;
   const std::lock_guard lock(mutex);
   is_done = true;
   // An answer; or word that the program's own thread must do it.
@@ -114,6 +117,7 @@ void Hedge::work(const std::shared_ptr<Attempt>& attempt) {
   if (a.silent_us > 0) a.session->server_is_silent(a.first_route, a.silent_us);
   if (a.take_inputs()) {
     a.process.cancels().add(&a.process, &a.cancel);
+    if (a.process.is_leaving()) a.cancel.cancel();
     a.compute();
     a.process.cancels().remove(&a.cancel);
   }

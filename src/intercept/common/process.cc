@@ -149,7 +149,7 @@ bool Process::draws_verification() {
 void Process::in_vendor_code(const std::function<void()>& call) {
   {
     std::unique_lock lock(vendor_mutex_);
-    vendor_changed_.wait(lock, [&] { return !leaving_; });
+    vendor_changed_.wait(lock, [&] { return !leaving_.load(); });
     ++in_vendor_code_;
   }
   call();
@@ -201,12 +201,15 @@ void Process::on_exit() {
   Process* process = current_process.load(std::memory_order_acquire);
   if (process == nullptr) return;
   for (const auto& link : process->links_) link->stop();
+  {
+    const std::lock_guard lock(process->vendor_mutex_);
+    process->leaving_.store(true);
+  }
   process->cancels_.cancel(process);  // second tries
   {
     // A background thread that wants the library from now on waits until the process has ended, and
     // those that are inside come out first.
     std::unique_lock lock(process->vendor_mutex_);
-    process->leaving_ = true;
     process->vendor_changed_.wait(lock, [&] { return process->in_vendor_code_ == 0; });
   }
   process->report();

@@ -62,6 +62,9 @@ class Process {
   // library may be gone already); then it never returns to it. Calls may be concurrent.
   void in_vendor_code(const std::function<void()>& call);
 
+  // The process is on its way out: what goes on in the background is to end.
+  bool is_leaving() const { return leaving_.load(); }
+
   // Of a core that this process may use, looked up again every other second.
   double cpu_share(double now_us);
   // Whether the next Run at a server is one of those to verify.
@@ -93,10 +96,10 @@ class Process {
   std::atomic<bool> reported_{false};
   std::mutex json_mutex_;
   std::string json_entry_;   // as it stands in the file
-  std::mutex vendor_mutex_;  // of the next three
+  std::mutex vendor_mutex_;  // of the next three; leaving_ is read without it, too
   std::condition_variable vendor_changed_;
   std::size_t in_vendor_code_ = 0;
-  bool leaving_ = false;
+  std::atomic<bool> leaving_{false};
   mutable std::mutex mutex_;
   std::vector<std::shared_ptr<Account>> accounts_;
   std::vector<std::string> server_providers_;

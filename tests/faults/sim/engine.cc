@@ -38,7 +38,7 @@ class Outputs final : public engine::RunOutputs {
       : y_(input.data.size() / 4) {
     std::memcpy(y_.data(), input.data.data(), input.data.size());
     for (float& y : y_) y = map(y);
-    if (lies && !y_.empty()) y_.back() += 1;
+    if (lies && !y_.empty()) y_.back() = -1 - y_.back();
     values_.push_back({.type = input.type,
                        .dims = {input.dims.begin(), input.dims.end()},
                        .data = std::as_bytes(std::span(y_))});

@@ -38,7 +38,7 @@ struct Affine {
 struct EngineState {
   std::atomic<bool> short_of_memory{false};  // opens no model
   std::atomic<int> alive{0};                 // sessions
-  std::atomic<bool> lies{false};             // results are off by one in the last element
+  std::atomic<bool> lies{false};             // the last element has the other sign, less one
   std::atomic<int> computing{0};             // Runs inside the engine
 };
 
