@@ -108,8 +108,6 @@ class AvahiAnnouncement final : public Announcement {
   // A daemon that is not there yet is waited for.
   int connect() {
     int code = 0;
-    client_ = nullptr;
-    group_ = nullptr;
     AvahiClient* client = avahi_.client_new(avahi_.threaded_poll_get(poll_), AVAHI_CLIENT_NO_FAIL,
                                             &AvahiAnnouncement::on_client, this, &code);
     if (client == nullptr) return code;
@@ -135,7 +133,8 @@ class AvahiAnnouncement final : public Announcement {
       case AVAHI_CLIENT_FAILURE: {
         const int code = own.avahi_.client_errno(client);
         own.avahi_.client_free(client);
-        own.client_ = nullptr;
+        own.client_ = nullptr;  // and its group with it
+        own.group_ = nullptr;
         const int again = code == AVAHI_ERR_DISCONNECTED ? own.connect() : code;
         if (again != 0) log_warn("announcement ended reason=\"{}\"", own.avahi_.strerror(again));
         break;

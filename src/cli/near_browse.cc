@@ -29,7 +29,8 @@ class Browse {
   Browse(const Browse&) = delete;
   Browse& operator=(const Browse&) = delete;
 
-  Result<std::vector<NearServer>> run(std::chrono::milliseconds time_limit) {
+  Result<std::vector<NearServer>> run(const IsEnough& is_enough,
+                                      std::chrono::milliseconds time_limit) {
     const Deadline deadline = Deadline::in(time_limit);
     poll_ = avahi_.simple_poll_new();
     if (poll_ == nullptr) return avahi_error(avahi_, AVAHI_ERR_NO_MEMORY);
@@ -44,9 +45,13 @@ class Browse {
                                    this) == nullptr)
       return avahi_error(avahi_, avahi_.client_errno(client_));
     constexpr int kStepMs = 20;
+    std::size_t seen = 0;  // of heard_
     while (failure_ == 0 && !(all_heard_ && unresolved_ == 0) &&
-           Clock::monotonic().now() < deadline.at)
+           Clock::monotonic().now() < deadline.at) {
+      if (seen < heard_.size() && is_enough && is_enough(heard_)) break;
+      seen = heard_.size();
       if (avahi_.simple_poll_iterate(poll_, kStepMs) != 0) break;
+    }
     if (failure_ != 0) return avahi_error(avahi_, failure_);
     return without_repetitions(std::move(heard_));
   }
@@ -119,9 +124,10 @@ class Browse {
 
 }  // namespace
 
-Result<std::vector<NearServer>> near_servers(std::chrono::milliseconds time_limit) {
+Result<std::vector<NearServer>> near_servers(const IsEnough& is_enough,
+                                             std::chrono::milliseconds time_limit) {
   OB_TRY(const Avahi* avahi, load_avahi());
-  return Browse(*avahi).run(time_limit);
+  return Browse(*avahi).run(is_enough, time_limit);
 }
 
 }  // namespace outboard::cli

@@ -3,6 +3,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 
 #include "cli/near_browse.h"
@@ -26,7 +27,18 @@ Result<std::vector<Held>> held_servers() {
 
 Result<std::string> near_server_list() {
   OB_TRY(const auto held, held_servers());
-  OB_TRY(const auto near, near_servers());
+  if (held.empty())
+    return error(ErrorKind::kNotFound, "no server is known (`outboard login` makes one known)");
+  // Nobody waits for strangers.
+  const auto is_there = [](const Held& known, std::span<const NearServer> heard) {
+    return std::ranges::any_of(heard, [&](const NearServer& server) {
+      return match_near(server, std::span(&known, 1)).held != nullptr;
+    });
+  };
+  OB_TRY(const auto near, near_servers([&](std::span<const NearServer> heard) {
+           return std::ranges::all_of(held,
+                                      [&](const Held& known) { return is_there(known, heard); });
+         }));
   std::string list;
   for (const NearServer& server : near) {
     const NearMatch match = match_near(server, held);
