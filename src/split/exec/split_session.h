@@ -82,6 +82,7 @@ class SplitSession final : public engine::Session {
   Result<void> establish();
   void shun(int member, const Error& why);
   void wait_before_next_plan();
+  void calibrate();
   Result<double> try_out(Crew& crew);
   Result<Program> find_program(const std::vector<int>& present, double& planned_us);
   std::vector<int> present_members();
@@ -119,6 +120,7 @@ class SplitSession final : public engine::Session {
   // By member: a node that refused its part, or could not be linked up, is left out for a while.
   std::vector<Nanoseconds> shunned_until_, shunned_for_;
   std::string last_refusal_;
+  bool calibrated_ = false;
   SplitStatus status_;
   bool settled_ = false, stopping_ = false, replan_ = false;
   int in_flight_ = 0;
