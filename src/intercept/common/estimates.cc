@@ -284,7 +284,7 @@ void Estimates::overtaken(RunKey key, const Decision& d, double elapsed_us, doub
 
 Decision Estimates::begin_second(RunKey key, int side) {
   const std::lock_guard lock(mutex_);
-  unsigned& under_way = under_way_[static_cast<std::size_t>(side + 1)];
+  unsigned& under_way = under_way_[static_cast<std::size_t>(side) + 1];
   Decision d;
   d.side = side;
   d.load_class = load_class_of(under_way++);

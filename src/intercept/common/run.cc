@@ -53,6 +53,7 @@ class WatchedSink final : public wire::OutputSink {
   // What the server answered, as it lies in the program's memory now.
   std::vector<KeptOutputs::Output> outputs() const {
     std::vector<KeptOutputs::Output> all;
+    all.reserve(places_.size());
     for (const Place& p : places_)
       all.push_back({p.header, {p.data.begin(), p.data.end()}, p.strings});
     return all;
