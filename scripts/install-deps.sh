@@ -18,6 +18,7 @@ packages=(
   nlohmann-json3-dev libtomlplusplus-dev libonnx-dev libprotobuf-dev protobuf-compiler libzstd-dev liblz4-dev zlib1g-dev
   libboost1.74-dev prometheus-cpp-dev  # metrics
   libavahi-client-dev  # headers: the library is loaded at run time
+  libseccomp-dev  # the sandbox of workers
   librsvg2-bin  # rsvg-convert: plots as PNG
   # tests and benchmarks
   prometheus systemd avahi-daemon dbus-daemon

@@ -38,6 +38,9 @@ class Server(common.Server):
         Server.count += 1
         folder = work / f"server{Server.count}"
         folder.mkdir()
+        isolation = os.environ.get("OUTBOARD_TEST_ISOLATION")
+        if isolation:
+            arguments = ("--isolation", isolation, *arguments)
         super().__init__(folder, "--ort-library", ORT, *arguments, listen=listen)
         self.start()
 

@@ -19,6 +19,7 @@
 #include "serve/identity.h"
 #include "serve/server.h"
 #include "serve/tokens.h"
+#include "serve/worker/workers.h"
 #include "split/exec/split_engine.h"
 #include "wire/access.h"
 
@@ -157,21 +158,79 @@ Result<std::unique_ptr<Announcement>> announcement_of(const ServeArguments& argu
   return nullptr;
 }
 
-Result<void> serve(const ServeArguments& arguments) {
-  set_up_log(arguments.log_level, arguments.log_format);
-  const sigset_t signals = take_signals();
-  OB_TRY(const auto peers, resolve_peers(arguments.peers, arguments.insecure));
-  OB_TRY(const serve::ServerOptions options, server_options(arguments, peers));
+Nanoseconds seconds(double value) {
+  return std::chrono::duration_cast<Nanoseconds>(std::chrono::duration<double>(value));
+}
+
+// This program again, as its own worker.
+Result<std::shared_ptr<serve::Workers>> start_workers(const ServeArguments& arguments) {
+  std::string library = arguments.ort_library;
+  if (const char* named = std::getenv("OUTBOARD_ORT_LIBRARY"); library.empty() && named != nullptr)
+    library = named;
+  if (library.empty()) {
+    OB_TRY(library, engine::find_onnxruntime_library());
+  }
+  serve::Workers::Options options;
+  options.memory_bytes =
+      arguments.worker_memory_bytes > 0 ? arguments.worker_memory_bytes : default_worker_memory();
+  options.command = {"/proc/self/exe", "worker", "--ort-library", library, "--device",
+                     arguments.device, "--threads", std::to_string(arguments.threads),
+                     "--log-level", arguments.log_level, "--memory",
+                     // A GPU's driver reserves addresses as it likes.
+                     std::to_string(arguments.device == "cpu" ? options.memory_bytes : 0)};
+  if (arguments.spin) options.command.emplace_back("--spin");
+  options.most = arguments.max_workers;
+  options.idle_time = seconds(arguments.worker_idle_s);
+  options.open_limit = seconds(arguments.open_limit_s);
+  options.run_limit = seconds(arguments.run_limit_s);
+  return serve::Workers::start(std::move(options));
+}
+
+using WrapEngine =
+    std::function<std::unique_ptr<engine::Engine>(std::unique_ptr<engine::Engine> engine)>;
+
+// The engine that the server shows, and that computes for whom it is not apart. What computes is
+// wrapped.
+Result<std::unique_ptr<engine::Engine>> make_engine(const ServeArguments& arguments,
+                                                    serve::ServerOptions& options,
+                                                    const WrapEngine& wrap) {
+  OB_TRY(const ListenAddresses addresses, parse_listen(arguments.listen));
+  const IsolationChoice apart =
+      choose_isolation(arguments.isolation, addresses, arguments.insecure);
+  if (apart.tenants || apart.local) {
+    OB_TRY(options.workers, start_workers(arguments));
+    options.isolate = [workers = options.workers, apart,
+                       wrap](const serve::TenantSpec& tenant) -> std::shared_ptr<engine::Engine> {
+      const bool local = tenant.name == serve::kLocalTenant;
+      return (local ? apart.local : apart.tenants) ? wrap(workers->engine_for(tenant)) : nullptr;
+    };
+    log_info("isolation tenants={} local={} worker_memory_bytes={} max_workers={}",
+             apart.tenants ? "on" : "off", apart.local ? "on" : "off",
+             options.workers->options().memory_bytes, arguments.max_workers);
+    // Nothing of ONNX Runtime is in this process then.
+    if (apart.local || addresses.local.empty()) return options.workers->facts();
+  }
   OB_TRY(auto engine, engine::load_onnxruntime({.library = arguments.ort_library,
                                                 .device = arguments.device,
                                                 .shared_threads = true,
                                                 .threads = arguments.threads,
                                                 .spin = arguments.spin}));
+  return wrap(std::move(engine));
+}
+
+Result<void> serve(const ServeArguments& arguments) {
+  set_up_log(arguments.log_level, arguments.log_format);
+  const sigset_t signals = take_signals();
+  OB_TRY(const auto peers, resolve_peers(arguments.peers, arguments.insecure));
+  OB_TRY(serve::ServerOptions options, server_options(arguments, peers));
+  const WrapEngine split_with_peers =
+      [peers, gain = arguments.peers_gain](std::unique_ptr<engine::Engine> engine) {
+        if (peers.empty()) return engine;
+        return split::exec::make_split_engine(
+            std::move(engine), [peers, gain] { return options_of_peers(peers, gain); });
+      };
+  OB_TRY(auto engine, make_engine(arguments, options, split_with_peers));
   const std::string engine_name = engine->name() + " " + engine->version();
-  if (!peers.empty())
-    engine = split::exec::make_split_engine(
-        std::move(engine),
-        [peers, gain = arguments.peers_gain] { return options_of_peers(peers, gain); });
   OB_TRY(const auto server, serve::Server::start(std::move(engine), options));
   if (options.security) OB_CHECK_OK(tell_state(arguments, *options.security, *server));
   OB_TRY(auto announcement, announcement_of(arguments, options, *server));
@@ -291,6 +350,31 @@ void add_options(CLI::App& verb, ServeArguments& a) {
                   "How much memory, as 2GB, a part of another server's inference may take here; "
                   "default: no limit")
       ->transform(CLI::AsSizeValue(true));
+  verb.add_option("--isolation", a.isolation,
+                  "Whether a tenant's models are computed in a sandboxed process of their own: on, "
+                  "off, or auto, for those who come from other machines")
+      ->check(CLI::IsMember({"auto", "on", "off"}))
+      ->capture_default_str();
+  verb.add_option("--worker-memory", a.worker_memory_bytes,
+                  "How much memory a worker process may take, as 8GB; 0 is three quarters of the "
+                  "machine's")
+      ->transform(CLI::AsSizeValue(true))
+      ->capture_default_str();
+  verb.add_option("--max-workers", a.max_workers, "Worker processes at the same time")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  verb.add_option("--worker-idle", a.worker_idle_s,
+                  "Seconds after which a worker process without an open model ends")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  verb.add_option("--open-limit", a.open_limit_s,
+                  "Seconds that opening a model may take before its worker process is ended")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  verb.add_option("--run-limit", a.run_limit_s,
+                  "Seconds that a Run may compute before its worker process is ended")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
 }
 
 }  // namespace

@@ -10,6 +10,8 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "cli/serve_options.h"
+
 namespace outboard::cli {
 namespace {
 
@@ -110,10 +112,7 @@ void set_up_log(const std::string& level, const std::string& format) {
   logger->set_level(spdlog::level::debug);  // base/log.h decides
   logger->flush_on(spdlog::level::debug);
   spdlog::set_default_logger(std::move(logger));
-  set_log_level(level == "error"   ? LogLevel::kError
-                : level == "warn"  ? LogLevel::kWarn
-                : level == "debug" ? LogLevel::kDebug
-                                   : LogLevel::kInfo);
+  set_log_level(log_level_of(level));
   set_log_sink(json ? log_json : log_text);
 }
 

@@ -27,6 +27,7 @@ void add_split(CLI::App& app, int& exit_code);
 void add_status(CLI::App& app, int& exit_code);
 void add_top(CLI::App& app, int& exit_code);
 void add_token(CLI::App& app, int& exit_code);
+void add_worker(CLI::App& app, int& exit_code);  // started by serve
 void add_version(CLI::App& app, int& exit_code);
 
 using AddVerb = void (*)(CLI::App& app, int& exit_code);

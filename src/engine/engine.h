@@ -78,6 +78,12 @@ struct Provider {
   std::map<std::string, std::string> options;
 };
 
+// A file of external data by the name that the model uses.
+struct ExternalFile {
+  std::string name;
+  std::span<const std::byte> bytes;
+};
+
 struct OpenOptions {
   std::uint32_t graph_optimization_level = 99;  // 0, 1, 2, 3 or 99 (all)
   bool parallel_execution = false;
@@ -88,6 +94,8 @@ struct OpenOptions {
   std::vector<Provider> providers{};
   // Threads of this session alone; 0: the engine's shared pool where it has one, else its choice.
   int intra_op_threads = 0;
+  // Of a model that comes as bytes; borrowed until its session has ended.
+  std::vector<ExternalFile> external_files{};
 };
 
 // An input, borrowed for the call: `data`, or `strings` for kString. The engine reads `data` in
@@ -124,9 +132,12 @@ class RunOutputs {
  public:
   virtual ~RunOutputs() = default;
   const std::vector<OutputView>& values() const { return values_; }  // in the order wanted
+  // What the engine itself took where it is in another process; 0: it is not.
+  std::uint64_t engine_ns() const { return engine_ns_; }
 
  protected:
   std::vector<OutputView> values_;
+  std::uint64_t engine_ns_ = 0;
 };
 
 // Ends Runs from another thread. One control serves one Run at a time and may be used again.
@@ -135,6 +146,7 @@ class RunControl {
   virtual ~RunControl() = default;
   virtual void terminate() = 0;  // the Run that holds it, or the next one, fails with kCancelled
   virtual void reset() = 0;      // before the next Run
+  std::uint64_t request_id = 0;  // what logs call the Run, set before it; 0: nothing
 };
 
 class Session {
@@ -157,7 +169,7 @@ class Engine {
   virtual std::vector<std::string> available_providers() const = 0;
   virtual Result<std::shared_ptr<Session>> open(const std::string& path,
                                                 const OpenOptions& options) = 0;
-  // The same from bytes (external data is then found only through config entries).
+  // The same from bytes; external data is taken from OpenOptions::external_files alone.
   virtual Result<std::shared_ptr<Session>> open_bytes(std::span<const std::byte> model,
                                                       const OpenOptions& options) = 0;
   virtual std::unique_ptr<RunControl> make_run_control() = 0;

@@ -194,6 +194,42 @@ Result<wire::SessionDescription> to_wire(const engine::ModelInfo& info) {
   return result;
 }
 
+wire::SessionOptions to_wire(const engine::OpenOptions& options) {
+  wire::SessionOptions result;
+  result.graph_optimization_level = options.graph_optimization_level;
+  result.parallel_execution = options.parallel_execution;
+  result.free_dimensions_by_name = options.free_dimensions_by_name;
+  result.free_dimensions_by_denotation = options.free_dimensions_by_denotation;
+  result.config_entries = options.config_entries;
+  for (const engine::Provider& provider : options.providers)
+    result.providers.push_back({provider.name, provider.options});
+  return result;
+}
+
+engine::ModelInfo to_engine(const wire::SessionDescription& description) {
+  engine::ModelInfo info;
+  const auto values = [](const std::vector<wire::ValueDescription>& from,
+                         std::vector<engine::ValueInfo>& to) {
+    for (const wire::ValueDescription& value : from)
+      to.push_back({.name = value.name,
+                    .kind = "tensor",
+                    .type = static_cast<engine::ElementType>(value.type),
+                    .has_shape = value.has_shape,
+                    .dims = value.dims,
+                    .dim_names = value.dim_names});
+  };
+  values(description.inputs, info.inputs);
+  values(description.outputs, info.outputs);
+  info.producer = description.producer;
+  info.graph_name = description.graph_name;
+  info.graph_description = description.graph_description;
+  info.domain = description.domain;
+  info.description = description.description;
+  info.version = description.version;
+  info.custom_metadata = description.custom_metadata;
+  return info;
+}
+
 Result<void> check_input(const engine::ValueInfo& expected, const wire::TensorHeader& given) {
   if (static_cast<engine::ElementType>(given.type) != expected.type)
     return error(ErrorKind::kInvalid, "the input ({}) has the element type {}; expected {}",

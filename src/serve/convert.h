@@ -28,6 +28,10 @@ Result<wire::SessionDescription> to_wire(const engine::ModelInfo& info);
 // with what was given and what was expected.
 Result<void> check_input(const engine::ValueInfo& expected, const wire::TensorHeader& given);
 
+// The other way round, for a server that is itself the client of a worker.
+wire::SessionOptions to_wire(const engine::OpenOptions& options);
+engine::ModelInfo to_engine(const wire::SessionDescription& description);
+
 // Borrows both.
 engine::InputView to_engine(const wire::TensorHeader& header, std::span<const std::byte> data,
                             std::span<const std::string_view> strings);

@@ -5,10 +5,13 @@
 #include <prometheus/text_serializer.h>
 
 #include <limits>
+#include <map>
+#include <string>
 #include <utility>
 #include <vector>
 
 #include "base/memory.h"
+#include "serve/worker/workers.h"
 
 namespace outboard::serve {
 namespace {
@@ -81,6 +84,18 @@ void add_connections(Families& f, const Statistics& s) {
   f.counter("outboard_sent_bytes_total", "Bytes of all frames sent.", s.bytes_sent);
 }
 
+void add_workers(Families& f, const Workers& workers) {
+  f.counter("outboard_workers_started_total", "Worker processes that were started.",
+            workers.started());
+  f.counter("outboard_workers_failed_total",
+            "Worker processes that ended by themselves or at a time limit.", workers.failed());
+  std::map<std::string, std::uint64_t> resident;  // a tenant's next one may be there already
+  for (const Workers::Row& row : workers.rows()) resident[row.tenant] += row.resident_bytes;
+  for (const auto& [tenant, bytes] : resident)
+    f.gauge("outboard_worker_resident_memory_bytes", "Resident memory of a tenant's worker.",
+            as_double(bytes), {{"tenant", tenant}});
+}
+
 // A family's samples belong together, so each loops over the tenants: `value` is of one of them.
 void add_tenants(Families& f, const Shared& shared) {
   const std::vector<const Tenant*> tenants = shared.tenants.all();
@@ -131,6 +146,7 @@ std::string metrics_text(const Shared& shared) {
   Families families;
   add_server(families, shared);
   add_connections(families, shared.statistics);
+  if (shared.workers) add_workers(families, *shared.workers);
   add_tenants(families, shared);
   return families.text();
 }

@@ -30,7 +30,7 @@ Peer::Peer(Shared& shared, Tenant& tenant, std::unique_ptr<wire::Stream> stream,
       tenant_(tenant),
       number_(number),
       connection_(std::move(stream)),
-      control_(shared.engine->make_run_control()),
+      control_(tenant.engine().make_run_control()),
       watched_(connection_, [this] { stop(); }, [this] { return queue_depth(); }) {
   shared_.watcher.add(watched_);
 }
@@ -124,6 +124,8 @@ Result<void> Peer::shake_hands(const Error* refuse, const Greeted* greeted) {
       .device = shared_.engine->device(),
       .providers = shared_.engine->available_providers()};
   if (greeted != nullptr) answer.features.push_back({wire::kFeatureAuthentication, tenant_.name()});
+  tells_hop_ = wire::find_feature(hello.features, wire::kFeatureHop) != nullptr;
+  if (tells_hop_) answer.features.push_back({wire::kFeatureHop, {}});
   agree_on_shared_memory(hello, answer);
   agree_on_coding(hello, answer);
   OB_CHECK_OK(reply_to_hello({.kind = FrameKind::kHello, .request_id = request_id_}, answer));
@@ -358,8 +360,9 @@ Result<void> Peer::reply(const FrameHeader& request, FrameKind kind, std::string
 
 Result<void> Peer::reply_error(const FrameHeader& request, const Error& error) {
   OB_CHECK_OK(connection_.skip(connection_.payload_left()));
-  log_debug("request failed connection={} kind={} reason=\"{}\"", number_,
-            wire::name_of(request.kind), error.message);
+  log_debug("request failed id=r{:016x} connection={} tenant={} kind={} reason=\"{}\"",
+            request.request_id, number_, tenant_.name(), wire::name_of(request.kind),
+            error.message);
   return reply(request, FrameKind::kError, wire::encode(error));
 }
 

@@ -123,6 +123,7 @@ class Peer {
   std::unique_ptr<wire::TensorCoder> coder_;       // likewise
   std::unique_ptr<wire::KnownTensors> known_;      // likewise
   wire::CodingHint hint_;                          // what the client told last
+  bool tells_hop_ = false;                         // the client knows ServerTimes::hop_ns
   bool same_user_ = false;                         // the client runs as our user
   std::uint64_t late_bytes_ = 0;          // of the last Run's large outputs of unknown shape
   std::set<std::uint32_t> misdescribed_;  // handles whose outputs are not of the shape they declare

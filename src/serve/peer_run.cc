@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <limits>
 
 #include "base/cursor.h"
 #include "base/limits.h"
@@ -87,6 +88,15 @@ class Admitted {
   Tenant& tenant_;
 };
 
+// What of the computing time was not the engine's; none where the engine is in this process.
+std::uint32_t hop_ns(std::uint64_t compute_ns,
+                     const Result<std::unique_ptr<engine::RunOutputs>>& outputs) {
+  const std::uint64_t engine_ns = outputs ? (*outputs)->engine_ns() : 0;
+  if (engine_ns == 0 || engine_ns >= compute_ns) return 0;
+  return static_cast<std::uint32_t>(
+      std::min<std::uint64_t>(compute_ns - engine_ns, std::numeric_limits<std::uint32_t>::max()));
+}
+
 Error stopped_error(ErrorKind why) {
   if (why == ErrorKind::kTimeout)
     return {ErrorKind::kTimeout, "the deadline passed while the Run computed", 0};
@@ -163,6 +173,10 @@ Result<void> Peer::handle_run(const FrameHeader& header) {
     statistics->compute.add(times.compute_ns);
   }
   (*use)->count_run();
+  log_debug("run done id=r{:016x} connection={} tenant={} queue_us={} compute_us={} hop_us={}",
+            request_id_, number_, tenant_.name(), times.queue_ns / 1000, times.compute_ns / 1000,
+            times.hop_ns / 1000);
+  if (!tells_hop_) times.hop_ns = 0;
   return send_outputs(header, request, **outputs, shared, times);
 }
 
@@ -295,6 +309,7 @@ Result<std::unique_ptr<engine::RunOutputs>> Peer::compute(const SessionPool::Use
     shared_.queue.reset(ticket_);
   }
   shared_.watcher.received(watched_, deadline);
+  control_->request_id = request_id_;
   const Nanoseconds queued = now();
   Result<std::unique_ptr<engine::RunOutputs>> outputs(nullptr);
   {
@@ -315,6 +330,7 @@ Result<std::unique_ptr<engine::RunOutputs>> Peer::compute(const SessionPool::Use
       outputs = tl::make_unexpected(slot.error());
     }
     times.compute_ns = since_ns(begun);
+    times.hop_ns = hop_ns(times.compute_ns, outputs);
   }
   times.queue_depth = queue_depth();
   if (const auto stopped = shared_.watcher.end(watched_)) {

@@ -47,7 +47,7 @@ Result<void> Peer::handle_split(const FrameHeader& header) {
   const auto models = [this](const Sha256& model) -> Result<split::exec::HeldModel> {
     OB_TRY(auto pin, tenant_.store().pin(model));
     std::string path = pin->path();
-    return split::exec::HeldModel{std::move(path), std::shared_ptr<Store::Pin>(std::move(pin))};
+    return split::exec::HeldModel{std::move(path), std::shared_ptr<PinnedModel>(std::move(pin))};
   };
   const auto answer = header.kind == FrameKind::kSplitAssign ? shared_.split.assign(bytes, models)
                       : header.kind == FrameKind::kSplitConnect

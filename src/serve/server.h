@@ -31,6 +31,8 @@
 
 namespace outboard::serve {
 
+class Workers;
+
 // Who the server is, and whom it admits, beyond this machine.
 struct Security {
   std::vector<wire::Endpoint> listen;  // with TLS, and only for who has a token
@@ -44,6 +46,9 @@ struct ServerOptions {
   Store::Options store;
   SessionPool::Options sessions;
   Settings settings;
+  std::shared_ptr<Workers> workers;     // what `isolate` uses, for the status; may be empty
+  EngineOf isolate;                     // empty: all tenants share the server's engine
+  ModelSource* local_models = nullptr;  // of the tenant "local", instead of the store; borrowed
 };
 
 class Server {

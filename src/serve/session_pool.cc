@@ -6,6 +6,7 @@
 
 #include "base/log.h"
 #include "serve/convert.h"
+#include "wire/messages.h"
 
 namespace outboard::serve {
 
@@ -13,7 +14,7 @@ namespace outboard::serve {
 struct SessionPool::Entry {
   enum class State { kOpening, kOpen, kFailed } state = State::kOpening;
   std::optional<Error> failure;
-  std::unique_ptr<Store::Pin> pin;
+  std::unique_ptr<PinnedModel> pin;
   std::shared_ptr<engine::Session> session;
   std::string description;
   double open_ms = 0;
@@ -34,9 +35,9 @@ engine::Session& SessionPool::Use::session() const { return *entry_->session; }
 const std::string& SessionPool::Use::description() const { return entry_->description; }
 void SessionPool::Use::count_run() const { entry_->runs.fetch_add(1, std::memory_order_relaxed); }
 
-SessionPool::SessionPool(engine::Engine& engine, Store& store, Options options)
+SessionPool::SessionPool(engine::Engine& engine, ModelSource& models, Options options)
     : engine_(engine),
-      store_(store),
+      models_(models),
       options_(options),
       quota_sessions_(options.quota_sessions),
       quota_model_bytes_(options.quota_model_bytes),
@@ -61,7 +62,7 @@ Result<SessionPool::Use> SessionPool::open(const Sha256& model,
   lock.unlock();
   const auto entry = std::make_shared<Entry>();
   entry->users = 1;
-  OB_TRY(entry->pin, store_.pin(model));
+  OB_TRY(entry->pin, models_.pin(model));
   lock.lock();
   if (const auto found = entries_.find(key); found != entries_.end())
     return wait_for(found->second, std::move(lock));  // somebody else was sooner

@@ -4,8 +4,8 @@
 //
 // Thread-safe; one thread of its own closes what has been idle for too long. Uses borrow the pool,
 // which must outlive them.
-// Errors of open(): the store's, the engine's, kOverloaded when too many sessions are in use, and
-// kRefused when it is the quota (a tenant's own limit) that they are at.
+// Errors of open(): the models' source's, the engine's, kOverloaded when too many sessions are in
+// use, and kRefused when it is the quota (a tenant's own limit) that they are at.
 #pragma once
 
 #include <atomic>
@@ -23,7 +23,7 @@
 #include "base/clock.h"
 #include "base/result.h"
 #include "engine/engine.h"
-#include "serve/store.h"
+#include "serve/model_source.h"
 
 namespace outboard::serve {
 
@@ -35,7 +35,7 @@ class SessionPool {
     std::uint64_t quota_sessions = 0;     // 0: none
     std::uint64_t quota_model_bytes = 0;  // files of all models that are open; 0: none
   };
-  SessionPool(engine::Engine& engine, Store& store, Options options);
+  SessionPool(engine::Engine& engine, ModelSource& models, Options options);
   ~SessionPool();
   SessionPool(const SessionPool&) = delete;
   SessionPool& operator=(const SessionPool&) = delete;
@@ -82,7 +82,7 @@ class SessionPool {
   void close_expired();
 
   engine::Engine& engine_;
-  Store& store_;
+  ModelSource& models_;
   const Options options_;
   mutable std::mutex mutex_;
   std::condition_variable changed_;

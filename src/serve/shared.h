@@ -38,6 +38,7 @@ struct SplitSettings {
 };
 
 split::exec::NodeOptions node_options(const SplitSettings& settings);
+class Workers;
 
 struct Settings {
   std::string software = "outboard";
@@ -54,22 +55,32 @@ struct Settings {
 };
 
 struct Shared {
-  Shared(Settings settings_, std::unique_ptr<engine::Engine> engine_, Store::Options store_options,
-         std::unique_ptr<Store> store, SessionPool::Options session_options, std::string id)
+  // `isolate`: the engine of a tenant that shall not share `engine_`; nullptr, or empty: it shares.
+  Shared(Settings settings_, std::shared_ptr<engine::Engine> engine_, const EngineOf& isolate,
+         Store::Options store_options, std::unique_ptr<Store> store,
+         SessionPool::Options session_options, ModelSource* local_models, std::string id)
       : settings(std::move(settings_)),
         server_id(std::move(id)),
         engine(std::move(engine_)),
         queue(settings.slots),
-        tenants(*engine, queue, std::move(store_options), std::move(store), session_options),
+        engine_of([shared = engine, isolate](const TenantSpec& tenant) {
+          auto own = isolate ? isolate(tenant) : nullptr;
+          return own ? own : shared;
+        }),
+        tenants(engine_of, queue, std::move(store_options), std::move(store), session_options,
+                local_models),
         buffers(settings.kept_buffer_bytes),
         shared_budget(settings.max_shared_bytes),
-        split(*engine, node_options(settings.split)) {}
+        split_engine(engine_of({settings.split.tenant, 1, {}})),
+        split(*split_engine, node_options(settings.split)) {}
 
   const Settings settings;
   const std::string server_id;
   const Nanoseconds started = Clock::monotonic().now();
-  const std::unique_ptr<engine::Engine> engine;
+  const std::shared_ptr<engine::Engine> engine;  // says what the server is
+  std::shared_ptr<Workers> workers;              // empty: none; set at the start
   DeviceQueue queue;
+  const EngineOf engine_of;
   Tenants tenants;
   BufferPool buffers;
   wire::SharedBudget shared_budget;
@@ -79,6 +90,7 @@ struct Shared {
   std::atomic<bool> draining{false};
   std::mutex drain_mutex;
   std::condition_variable drained;  // notified while draining, when the last Run has ended
+  const std::shared_ptr<engine::Engine> split_engine;
   split::exec::Node split;
   Watcher watcher;
 };

@@ -3,6 +3,7 @@
 
 #include "base/memory.h"
 #include "serve/shared.h"
+#include "serve/worker/workers.h"
 
 namespace outboard::serve {
 namespace {
@@ -88,6 +89,17 @@ json tenant_json(const Shared& shared, const Tenant& tenant) {
   return document;
 }
 
+json workers_json(const Shared& shared) {
+  json workers = json::array();
+  if (!shared.workers) return workers;
+  for (const Workers::Row& row : shared.workers->rows())
+    workers.push_back({{"tenant", row.tenant},
+                       {"pid", row.pid},
+                       {"resident_bytes", row.resident_bytes},
+                       {"sessions", row.sessions}});
+  return workers;
+}
+
 // What only who runs the server may know.
 void add_operators_view(json& document, const Shared& shared) {
   document["resident_bytes"] = resident_bytes();
@@ -101,6 +113,7 @@ void add_operators_view(json& document, const Shared& shared) {
                         {"known_hits", s.known_hits.load()},
                         {"known_misses", s.known_misses.load()},
                         {"known_limit_bytes", shared.settings.max_known_bytes}};
+  document["workers"] = workers_json(shared);
   json tenants = json::array();
   for (const Tenant* tenant : shared.tenants.all()) tenants.push_back(tenant_json(shared, *tenant));
   document["tenants"] = std::move(tenants);

@@ -64,6 +64,8 @@ std::string Store::model_folder(const Sha256& id) const {
 Result<wire::ModelState> Store::state(const wire::ModelManifest& manifest,
                                       std::unique_ptr<Upload>& upload) {
   OB_TRY(const std::uint64_t total, check_manifest(manifest));
+  if (options_.folder.empty())
+    return error(ErrorKind::kRefused, "this server keeps no models (it has no store)");
   const Sha256 id = manifest.id();
   OB_CHECK(!upload);
   std::unique_ptr<Upload> hold;  // gives back after the mutex is free
@@ -137,7 +139,7 @@ bool Store::has_file(const Sha256& hash, std::uint64_t size_bytes) const {
          found->second->have_bytes == size_bytes;
 }
 
-Result<std::unique_ptr<Store::Pin>> Store::pin(const Sha256& model) {
+Result<std::unique_ptr<PinnedModel>> Store::pin(const Sha256& model) {
   const std::lock_guard lock(mutex_);
   const auto found = models_.find(model);
   if (found == models_.end())
@@ -149,11 +151,11 @@ Result<std::unique_ptr<Store::Pin>> Store::pin(const Sha256& model) {
   ::utimensat(AT_FDCWD, (folder + "/manifest").c_str(), nullptr, 0);
   std::uint64_t size_bytes = 0;
   for (const wire::ModelFile& file : found->second.manifest.files) size_bytes += file.size_bytes;
-  return std::unique_ptr<Pin>(new Pin(*this, model, folder + "/files/model", size_bytes));
+  return std::unique_ptr<PinnedModel>(new Pin(*this, model, folder + "/files/model", size_bytes));
 }
 
 Store::Pin::Pin(Store& store, const Sha256& model, std::string path, std::uint64_t size_bytes)
-    : store_(store), model_(model), path_(std::move(path)), size_bytes_(size_bytes) {}
+    : PinnedModel(std::move(path), size_bytes), store_(store), model_(model) {}
 
 void Store::set_limit(std::uint64_t limit_bytes) {
   const std::lock_guard lock(mutex_);

@@ -27,14 +27,15 @@
 
 #include "base/result.h"
 #include "base/sha256.h"
+#include "serve/model_source.h"
 #include "wire/messages.h"
 
 namespace outboard::serve {
 
-class Store {
+class Store final : public ModelSource {
  public:
   struct Options {
-    std::string folder;
+    std::string folder;  // empty: it keeps nothing and refuses every model
     std::uint64_t limit_bytes = std::uint64_t{20} << 30;
     // What a store that is full of models in use answers: another server may have room, or (a
     // tenant's store) it is the client's own limit.
@@ -42,7 +43,7 @@ class Store {
   };
   // Makes the folder; kInvalid when it cannot be used or another server holds it.
   static Result<std::unique_ptr<Store>> open(const Options& options);
-  ~Store();
+  ~Store() override;
   Store(const Store&) = delete;
   Store& operator=(const Store&) = delete;
 
@@ -58,20 +59,16 @@ class Store {
     Store& store_;
     const wire::ModelManifest manifest_;
   };
-  // Keeps a complete model, and names the path of its first file.
-  class Pin {
+  // Names the path of the model's first file; its other files are in the same folder.
+  class Pin final : public PinnedModel {
    public:
-    ~Pin();
-    const std::string& path() const { return path_; }
-    std::uint64_t size_bytes() const { return size_bytes_; }  // of all its files
+    ~Pin() override;
 
    private:
     friend class Store;
     Pin(Store& store, const Sha256& model, std::string path, std::uint64_t size_bytes);
     Store& store_;
     const Sha256 model_;
-    const std::string path_;
-    const std::uint64_t size_bytes_;
   };
 
   // What is there of a model. Publishes it if all its files are. `upload` is empty before, and
@@ -86,7 +83,7 @@ class Store {
   // Whether a complete file of this hash and size is there.
   bool has_file(const Sha256& hash, std::uint64_t size_bytes) const;
 
-  Result<std::unique_ptr<Pin>> pin(const Sha256& model);
+  Result<std::unique_ptr<PinnedModel>> pin(const Sha256& model) override;
 
   struct Totals {
     std::uint64_t models = 0, files = 0, used_bytes = 0, limit_bytes = 0;

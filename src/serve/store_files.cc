@@ -38,6 +38,7 @@ Result<std::unique_ptr<Store>> Store::open(const Options& options) {
 }
 
 Result<void> Store::load() {
+  if (options_.folder.empty()) return {};
   for (const char* name : {"/blobs", "/partial", "/models"})
     OB_CHECK_OK(make_folders(options_.folder + name));
   const std::string lock = options_.folder + "/lock";

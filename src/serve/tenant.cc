@@ -10,6 +10,7 @@ namespace outboard::serve {
 namespace {
 
 constexpr std::size_t kNameBytes = 64;
+const TenantSpec kLocalSpec{std::string(kLocalTenant), 1, {}};
 
 std::uint64_t or_unlimited(std::uint64_t limit) {
   return limit == 0 ? std::numeric_limits<std::uint64_t>::max() : limit;
@@ -46,15 +47,17 @@ bool TokenBucket::take(double rate_per_s, Nanoseconds now) {
   return true;
 }
 
-Tenant::Tenant(TenantSpec spec, engine::Engine& engine, std::unique_ptr<Store> store,
-               SessionPool::Options sessions)
+Tenant::Tenant(TenantSpec spec, std::shared_ptr<engine::Engine> engine,
+               std::unique_ptr<Store> store, SessionPool::Options sessions, ModelSource* models)
     : name_(spec.name),
       spec_(std::move(spec)),
       in_flight_limit_(or_unlimited(spec_.limits.in_flight_bytes)),
       concurrent_limit_(or_unlimited(spec_.limits.concurrent_runs)),
       has_rate_(spec_.limits.runs_per_s > 0),
+      engine_(std::move(engine)),
       store_(std::move(store)),
-      sessions_(engine, *store_, with_limits(sessions, spec_.limits)),
+      sessions_(*engine_, models != nullptr ? *models : *store_,
+                with_limits(sessions, spec_.limits)),
       flow_(spec_.weight) {}
 
 TenantSpec Tenant::spec() const {
@@ -99,14 +102,15 @@ Result<void> Tenant::connection_begins(std::uint64_t server_limit) {
                name_, limit);
 }
 
-Tenants::Tenants(engine::Engine& engine, DeviceQueue& queue, Store::Options store,
-                 std::unique_ptr<Store> local_store, SessionPool::Options sessions)
-    : engine_(engine),
+Tenants::Tenants(EngineOf engine_of, DeviceQueue& queue, Store::Options store,
+                 std::unique_ptr<Store> local_store, SessionPool::Options sessions,
+                 ModelSource* local_models)
+    : engine_of_(std::move(engine_of)),
       queue_(queue),
       store_options_(std::move(store)),
       session_options_(sessions),
-      local_(std::make_unique<Tenant>(TenantSpec{std::string(kLocalTenant), 1, {}}, engine,
-                                      std::move(local_store), sessions)) {}
+      local_(std::make_unique<Tenant>(kLocalSpec, engine_of_(kLocalSpec), std::move(local_store),
+                                      sessions, local_models)) {}
 
 Result<Tenant*> Tenants::get(const TenantSpec& spec) {
   const std::lock_guard lock(mutex_);
@@ -120,7 +124,7 @@ Result<Tenant*> Tenants::get(const TenantSpec& spec) {
                       .limit_bytes = spec.limits.store_bytes > 0 ? spec.limits.store_bytes
                                                                  : store_options_.limit_bytes,
                       .when_full = ErrorKind::kRefused}));
-  auto made = std::make_unique<Tenant>(spec, engine_, std::move(store), session_options_);
+  auto made = std::make_unique<Tenant>(spec, engine_of_(spec), std::move(store), session_options_);
   made->default_store_bytes_ = store_options_.limit_bytes;
   log_info("tenant opened tenant={} weight={}", spec.name, spec.weight);
   return others_.emplace(spec.name, std::move(made)).first->second.get();

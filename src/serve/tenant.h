@@ -9,6 +9,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -51,6 +52,9 @@ struct TenantSpec {
 // with a '.' first, not "local".
 Result<void> check_tenant_name(std::string_view name);
 
+// Which engine computes for a tenant: one that all share, or one of its own (a worker process).
+using EngineOf = std::function<std::shared_ptr<engine::Engine>(const TenantSpec& tenant)>;
+
 // So many events a second, as many at once. Pure; not thread-safe.
 class TokenBucket {
  public:
@@ -64,12 +68,14 @@ class TokenBucket {
 
 class Tenant {
  public:
-  Tenant(TenantSpec spec, engine::Engine& engine, std::unique_ptr<Store> store,
-         SessionPool::Options sessions);
+  // `models`: where sessions' models come from; nullptr: the store.
+  Tenant(TenantSpec spec, std::shared_ptr<engine::Engine> engine, std::unique_ptr<Store> store,
+         SessionPool::Options sessions, ModelSource* models = nullptr);
 
   const std::string& name() const { return name_; }
   bool is_local() const { return name_ == kLocalTenant; }
   TenantSpec spec() const;
+  engine::Engine& engine() const { return *engine_; }
   Store& store() const { return *store_; }
   SessionPool& sessions() { return sessions_; }
   const SessionPool& sessions() const { return sessions_; }
@@ -99,6 +105,7 @@ class Tenant {
   std::atomic<bool> has_rate_;
   std::uint64_t default_store_bytes_ = 0;  // where the limits name none
   std::atomic<std::uint64_t> concurrent_runs_{0};
+  const std::shared_ptr<engine::Engine> engine_;
   const std::unique_ptr<Store> store_;
   SessionPool sessions_;
   FairFlow flow_;
@@ -108,8 +115,9 @@ class Tenant {
 class Tenants {
  public:
   // The tenant "local" has the store's folder itself, others FOLDER/tenants/NAME.
-  Tenants(engine::Engine& engine, DeviceQueue& queue, Store::Options store,
-          std::unique_ptr<Store> local_store, SessionPool::Options sessions);
+  Tenants(EngineOf engine_of, DeviceQueue& queue, Store::Options store,
+          std::unique_ptr<Store> local_store, SessionPool::Options sessions,
+          ModelSource* local_models);
 
   Tenant& local() { return *local_; }
   const Tenant& local() const { return *local_; }
@@ -120,7 +128,7 @@ class Tenants {
   std::vector<const Tenant*> all() const;  // "local" first
 
  private:
-  engine::Engine& engine_;
+  const EngineOf engine_of_;
   DeviceQueue& queue_;
   const Store::Options store_options_;
   const SessionPool::Options session_options_;

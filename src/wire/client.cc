@@ -2,11 +2,9 @@
 // The client's connections, control requests and uploads.
 #include "wire/client.h"
 
-#include <fmt/ranges.h>
 #include <sys/random.h>
 
 #include <algorithm>
-#include <array>
 #include <limits>
 #include <utility>
 
@@ -17,10 +15,10 @@
 namespace outboard::wire {
 namespace {
 
-std::string random_id() {
-  std::array<unsigned char, 8> raw{};
-  OB_CHECK(::getrandom(raw.data(), raw.size(), 0) == static_cast<ssize_t>(raw.size()));
-  return fmt::format("{:02x}", fmt::join(raw, ""));
+std::uint64_t random_number() {
+  std::uint64_t number = 0;
+  OB_CHECK(::getrandom(&number, sizeof number, 0) == static_cast<ssize_t>(sizeof number));
+  return number;
 }
 
 // Within this machine nothing is to be gained, unless a transfer shows that the address is but the
@@ -36,7 +34,9 @@ double prior_rate(const Endpoint& endpoint) {
 Client::Client(Access access, ClientOptions options)
     : connector_(std::move(access)),
       options_(std::move(options)),
-      client_id_(random_id()),
+      client_number_(random_number()),
+      client_id_(fmt::format("{:016x}", client_number_)),
+      next_connection_(client_number_),
       rates_(prior_rate(connector_.access().endpoint), options_.fixed_link_bytes_per_s) {}
 
 Client::~Client() = default;
@@ -61,12 +61,14 @@ Result<std::unique_ptr<Client::Pooled>> Client::connect_once(bool offer_shared_m
   OB_TRY(auto stream, options_.connect ? options_.connect()
                                        : connector_.connect(options_.connect_timeout, cancel));
   auto pooled = std::make_unique<Pooled>(std::move(stream));
+  pooled->next_request = (next_connection_.fetch_add(1) << 32) + 1;
   Connection& connection = pooled->connection;
   const CancelWatch watch(cancel, [&connection](bool) { connection.stream().shut_down(); });
   if (for_runs) connection.look_before_sleeping(looking_slots_);
   DescriptorPassing* const descriptors = connection.stream().descriptors();
   connection.stream().set_stall_timeout(options_.stall_timeout);
   Hello hello{options_.software, client_id_, options_.features};
+  hello.features.push_back({kFeatureHop, {}});
   const Access& access = connector_.access();
   if (offer_shared_memory && descriptors != nullptr) {
     if (auto link = SharedLink::make(shared_budget_)) pooled->shared = std::move(*link);

@@ -52,6 +52,8 @@ struct ClientOptions {
   CodingMode coding = CodingMode::kOff;
   double fixed_link_bytes_per_s = 0;  // taken for the link's rate instead of what is measured
   bool shared_memory = true;          // over a unix socket, where the server agrees
+  // A Run that is cancelled ends when the server has ended it, on a connection that goes on.
+  bool waits_when_cancelled = false;
   // Tests put another transport here; by default connect_to(endpoint).
   std::function<Result<std::unique_ptr<Stream>>()> connect;
 };
@@ -79,6 +81,7 @@ class OutputSink {
 // monotonic clock.
 struct RunAccount {
   std::int64_t start_ns = 0;
+  std::uint64_t request_id = 0;  // what the server's log calls it, and a worker's
   std::uint64_t send_ns = 0;     // handing the request to the kernel
   std::uint64_t wait_ns = 0;     // from then to the reply's first byte
   std::uint64_t receive_ns = 0;  // the reply's bytes
@@ -106,10 +109,11 @@ class RemoteSession {
  public:
   const SessionDescription& description() const { return description_; }
   // `outputs`: indices of the outputs wanted. One round trip on a connection that has the session
-  // open.
+  // open. `request_id`: where it passes another client's Run on, that one's; 0: the next.
   Result<RunAccount> run(std::span<const std::uint32_t> outputs,
                          std::span<const InputTensor> inputs, OutputSink& sink,
-                         CancelToken* cancel = nullptr, std::chrono::microseconds deadline = {});
+                         CancelToken* cancel = nullptr, std::chrono::microseconds deadline = {},
+                         std::uint64_t request_id = 0);
   ~RemoteSession();
 
  private:
@@ -192,11 +196,15 @@ class Client {
   Result<void> open_ahead(Pooled& pooled, const RemoteSession& session);
   Result<RunAccount> run_on(Pooled& pooled, RunRequest& request,
                             std::span<const InputTensor> inputs, OutputSink& sink,
-                            CancelToken* cancel, std::uint32_t deadline_us);
+                            CancelToken* cancel, std::uint32_t deadline_us,
+                            std::uint64_t request_id);
 
   Connector connector_;
   const ClientOptions options_;
+  const std::uint64_t client_number_;  // random
   const std::string client_id_;
+  // Requests are numbered so that hardly any two of all clients are alike.
+  std::atomic<std::uint64_t> next_connection_;
   LookingSlots looking_slots_;
   SharedBudget shared_budget_;                     // before what borrows it
   std::atomic<bool> descriptors_get_lost_{false};  // a proxy between two unix sockets

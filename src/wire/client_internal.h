@@ -23,7 +23,7 @@ struct Client::Pooled {
   std::unique_ptr<SharedLink> shared;  // where both sides agreed on it
   std::unique_ptr<CodedLink> coded;    // likewise
   std::set<std::uint32_t> open_handles;
-  std::uint64_t next_request = 1;
+  std::uint64_t next_request = 1;  // of this connection, set when it is made
   // Requests that were sent ahead of the one whose reply is awaited; 0: none.
   std::uint64_t hello_ahead = 0, open_ahead = 0;
   std::uint64_t counted_sent = 0, counted_received = 0;  // already in the client's counters

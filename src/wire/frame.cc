@@ -81,6 +81,8 @@ std::string_view name_of(FrameKind kind) {
   return "unknown";
 }
 
+std::string request_name(std::uint64_t request_id) { return fmt::format("r{:016x}", request_id); }
+
 std::uint64_t length_limit(FrameKind kind) {
   switch (kind) {
     case FrameKind::kPing:

@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <string>
 #include <string_view>
 
 #include "base/result.h"
@@ -78,6 +79,9 @@ std::array<std::byte, kFrameHeaderBytes> encode(const FrameHeader& header);
 // kInvalid for a wrong magic, version, reserved bits, or a length beyond the kind's limit
 // (base/limits.h). An unknown kind is no error here: the receiver answers kUnimplemented.
 Result<FrameHeader> decode_frame_header(std::span<const std::byte, kFrameHeaderBytes> bytes);
+
+// What logs and traces of all call a request: "r" and 16 hexadecimal digits.
+std::string request_name(std::uint64_t request_id);
 
 // The largest payload that a frame of this kind may have.
 std::uint64_t length_limit(FrameKind kind);

@@ -172,7 +172,7 @@ std::string encode(const RunResult& result) {
   writer.write(result.times.queue_ns);
   writer.write(result.times.compute_ns);
   writer.write(result.times.queue_depth);
-  writer.zeros(4);
+  writer.write(result.times.hop_ns);
   write_tensor_headers(writer, result.outputs);
   writer.overwrite(0, static_cast<std::uint32_t>(writer.size()));
   return take(writer);
@@ -187,8 +187,7 @@ Result<RunResult> decode_run_result(Bytes record) {
   result.times.queue_ns = reader.read<std::uint64_t>();
   result.times.compute_ns = reader.read<std::uint64_t>();
   result.times.queue_depth = reader.read<std::uint32_t>();
-  if (reader.read<std::uint32_t>() != 0)
-    return error(ErrorKind::kInvalid, "reserved bits of a Run's result must be zero");
+  result.times.hop_ns = reader.read<std::uint32_t>();
   if (!reader.ok())
     return error(ErrorKind::kInvalid, "result record ({} bytes) is too short", record.size());
   OB_TRY(result.outputs, read_tensor_headers(reader, outputs));

@@ -34,6 +34,7 @@ struct Feature {
 // 1, authentication: the client's data is its token, only over a connection that it has verified;
 // the server's, the name of the tenant that it is for.
 inline constexpr std::uint32_t kFeatureAuthentication = 1;
+inline constexpr std::uint32_t kFeatureHop = 8;  // no data: results have ServerTimes::hop_ns
 inline constexpr std::uint32_t kFeatureTensorCoding = 3;  // data: coding/speeds.h's CodingOffer
 inline constexpr std::uint32_t kFeatureKnownTensors = 4;  // data of the reply: encode_known_limit()
 inline constexpr std::uint32_t kFeatureSharedMemory = 2;  // data: as a shared region's record
@@ -161,6 +162,8 @@ struct ServerTimes {
   std::uint64_t queue_ns = 0;     // waiting for the device
   std::uint64_t compute_ns = 0;   // inside the engine
   std::uint32_t queue_depth = 0;  // other Runs that wait or compute there now
+  // What of compute_ns went by on the way to a worker process and back, at most 4.29 s; 0: none.
+  std::uint32_t hop_ns = 0;
   bool operator==(const ServerTimes&) const = default;
 };
 

@@ -191,10 +191,12 @@ Result<FrameHeader> Client::receive_run_header(Pooled& pooled, std::uint64_t id,
 
 Result<RunAccount> Client::run_on(Pooled& pooled, RunRequest& request,
                                   std::span<const InputTensor> inputs, OutputSink& sink,
-                                  CancelToken* cancel, std::uint32_t deadline_us) {
+                                  CancelToken* cancel, std::uint32_t deadline_us,
+                                  std::uint64_t request_id) {
   Connection& connection = pooled.connection;
-  const std::uint64_t id = pooled.next_request++;
+  const std::uint64_t id = request_id != 0 ? request_id : pooled.next_request++;
   RunAccount account;
+  account.request_id = id;
   account.start_ns = now_ns();
   const std::uint64_t sent_before = connection.bytes_sent(),
                       received_before = connection.bytes_received();
@@ -215,12 +217,17 @@ Result<RunAccount> Client::run_on(Pooled& pooled, RunRequest& request,
     parts[i + 1] = {const_cast<std::byte*>(inputs[i].data.data()), request.inputs[i].frame_bytes()};
 
   // The frame lets a server that reads it stop at once; one that cannot sees the connection go.
-  const CancelWatch watch(cancel, [&connection, id](bool politely) {
-    if (politely) connection.try_send({.kind = FrameKind::kCancel, .request_id = id});
-    connection.stream().shut_down();
-  });
+  const CancelWatch watch(
+      cancel, [&connection, id, waits = options_.waits_when_cancelled](bool politely) {
+        const bool asked =
+            politely && connection.try_send({.kind = FrameKind::kCancel, .request_id = id});
+        if (!asked || !waits) connection.stream().shut_down();
+      });
   OB_CHECK_OK(connection.send(
       {.kind = FrameKind::kRun, .request_id = id, .deadline_us = deadline_us}, parts));
+  // A cancel that left before the Run did named nothing yet.
+  if (options_.waits_when_cancelled && cancel != nullptr && cancel->is_cancelled())
+    connection.try_send({.kind = FrameKind::kCancel, .request_id = id});
   if (pooled.coded) OB_CHECK_OK(pooled.coded->send_inputs(id, request, inputs, stop_when(cancel)));
   const std::int64_t sent = now_ns();
   auto header = receive_run_header(pooled, id, request, inputs, cancel);
@@ -271,7 +278,8 @@ Result<RunAccount> Client::run_on(Pooled& pooled, RunRequest& request,
 
 Result<RunAccount> RemoteSession::run(std::span<const std::uint32_t> outputs,
                                       std::span<const InputTensor> inputs, OutputSink& sink,
-                                      CancelToken* cancel, std::chrono::microseconds deadline) {
+                                      CancelToken* cancel, std::chrono::microseconds deadline,
+                                      std::uint64_t request_id) {
   RunRequest request{handle_, {outputs.begin(), outputs.end()}, {}};
   request.inputs.reserve(inputs.size());
   for (const InputTensor& input : inputs) {
@@ -299,7 +307,7 @@ Result<RunAccount> RemoteSession::run(std::span<const std::uint32_t> outputs,
         account = tl::make_unexpected(std::move(opened).error());
     }
     if (pooled.open_handles.contains(handle_))
-      account = client_.run_on(pooled, request, inputs, sink, cancel, deadline_us);
+      account = client_.run_on(pooled, request, inputs, sink, cancel, deadline_us, request_id);
     pooled.token = nullptr;
     if (account || std::exchange(pooled.reported_error, false)) {
       lease.in_step();

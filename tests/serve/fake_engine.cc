@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tests/serve/fake_engine.h"
 
+#include <signal.h>
+
 #include <algorithm>
 #include <fstream>
 #include <iterator>
@@ -51,10 +53,17 @@ class Outputs final : public engine::RunOutputs {
   std::vector<std::byte> bytes_;
 };
 
+[[noreturn]] void hang() {
+  std::mutex mutex;
+  std::condition_variable never;
+  std::unique_lock lock(mutex);
+  for (;;) never.wait(lock);
+}
+
 class Session final : public engine::Session {
  public:
-  Session(std::shared_ptr<Stage> stage, std::string word)
-      : stage_(std::move(stage)), word_(std::move(word)) {
+  Session(std::shared_ptr<Stage> stage, std::string word, std::string external = {})
+      : stage_(std::move(stage)), word_(std::move(word)), external_(std::move(external)) {
     stage_->opened++;
     stage_->alive++;
     engine::ValueInfo value{.name = "x",
@@ -83,6 +92,12 @@ class Session final : public engine::Session {
                                                   engine::RunControl* control) override {
     if (word_ == "fail")
       return tl::make_unexpected(Error{ErrorKind::kEngine, "the fake engine fails", 6});
+    if (word_ == "crash") ::raise(SIGSEGV);
+    if (word_ == "hang") hang();
+    if (word_ == "escape") return outputs_of(as_text(stage_->escape()));
+    if (word_ == "external") return outputs_of(external_);
+    if (word_ == "big")
+      return outputs_of(std::string(inputs[0].data.size() / sizeof(float) << 20, 'b'));
     if (word_ == "block" && !wait(static_cast<Control&>(*control)))
       return tl::make_unexpected(Error{ErrorKind::kCancelled, "terminated", 1});
     if (word_.starts_with("sleep")) sleep(std::chrono::milliseconds(std::stoi(word_.substr(5))));
@@ -96,6 +111,16 @@ class Session final : public engine::Session {
   }
 
  private:
+  static Result<std::unique_ptr<engine::RunOutputs>> outputs_of(const std::string& bytes) {
+    const std::int64_t size = static_cast<std::int64_t>(bytes.size() / sizeof(float));
+    const engine::InputView view{.type = engine::ElementType::kFloat,
+                                 .dims = std::span(&size, 1),
+                                 .data = std::as_bytes(std::span(bytes))};
+    return std::unique_ptr<engine::RunOutputs>(std::make_unique<Outputs>(view, nullptr));
+  }
+  static std::string as_text(const std::vector<float>& values) {
+    return {reinterpret_cast<const char*>(values.data()), values.size() * sizeof(float)};
+  }
   bool wait(Control& control) {
     std::unique_lock lock(stage_->mutex);
     ++stage_->running;
@@ -119,7 +144,7 @@ class Session final : public engine::Session {
   }
 
   const std::shared_ptr<Stage> stage_;
-  const std::string word_;
+  const std::string word_, external_;
   engine::ModelInfo info_;
 };
 
@@ -155,7 +180,11 @@ void Stage::let_open() {
 Result<std::shared_ptr<engine::Session>> FakeEngine::open(const std::string& path,
                                                           const engine::OpenOptions&) {
   std::ifstream file(path, std::ios::binary);
-  const std::string text((std::istreambuf_iterator<char>(file)), {});
+  return open_text(std::string((std::istreambuf_iterator<char>(file)), {}), {});
+}
+
+Result<std::shared_ptr<engine::Session>> FakeEngine::open_text(const std::string& text,
+                                                               const engine::OpenOptions& options) {
   const std::string word = text.substr(0, text.find_first_of(" \n"));
   {
     std::unique_lock lock(stage->mutex);
@@ -165,12 +194,17 @@ Result<std::shared_ptr<engine::Session>> FakeEngine::open(const std::string& pat
   }
   if (word == "reject")
     return tl::make_unexpected(Error{ErrorKind::kEngine, "the fake engine rejects it", 7});
-  return std::shared_ptr<engine::Session>(std::make_shared<Session>(stage, word));
+  if (word == "crash-open") ::abort();
+  if (word == "hang-open") hang();
+  std::string external;
+  for (const engine::ExternalFile& file : options.external_files)
+    external.append(reinterpret_cast<const char*>(file.bytes.data()), file.bytes.size());
+  return std::shared_ptr<engine::Session>(std::make_shared<Session>(stage, word, external));
 }
 
-Result<std::shared_ptr<engine::Session>> FakeEngine::open_bytes(std::span<const std::byte>,
-                                                                const engine::OpenOptions&) {
-  return error(ErrorKind::kUnimplemented, "the fake engine opens files");
+Result<std::shared_ptr<engine::Session>> FakeEngine::open_bytes(
+    std::span<const std::byte> model, const engine::OpenOptions& options) {
+  return open_text(std::string(reinterpret_cast<const char*>(model.data()), model.size()), options);
 }
 
 std::unique_ptr<engine::RunControl> FakeEngine::make_run_control() {

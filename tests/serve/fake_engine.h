@@ -6,15 +6,23 @@
 //   is
 //             some; "lying" says so of its output, which is as long as its input
 //   "sleep7"  the same as "echo", but a Run takes 7 ms, as on a device that nothing interrupts
+//   "crash"   dies by a signal when it runs, "crash-open" when it is opened
+//   "hang"    never ends a Run, whatever its control says; "hang-open" never opens
+//   "big"     one output of a MiB for each element of the input
+//   "external" its output is the bytes of its external data (floats)
+//   "escape"  its output is what Stage::escape returns
 //   "reject"  cannot be opened;  "fail" opens, and its Runs fail;  "sequence" has no tensor output
 // Thread-safe.
 #pragma once
 
 #include <atomic>
 #include <condition_variable>
+#include <functional>
 #include <memory>
 #include <mutex>
+#include <span>
 #include <string>
+#include <vector>
 
 #include "engine/engine.h"
 
@@ -32,7 +40,8 @@ class FakeEngine final : public engine::Engine {
     bool openings_held = false;
     int opening = 0;
     std::atomic<int> opened{0}, alive{0};
-    std::atomic<std::int64_t> overslept_ns{0};  // most of a Run of "sleep" beyond its time
+    std::atomic<std::int64_t> overslept_ns{0};   // most of a Run of "sleep" beyond its time
+    std::function<std::vector<float>()> escape;  // set before the engine is used
     std::atomic<const void*> last_input{nullptr}, last_output{nullptr};  // of a Run
 
     void wait_for_running(int count);
@@ -51,8 +60,12 @@ class FakeEngine final : public engine::Engine {
   Result<std::shared_ptr<engine::Session>> open(const std::string& path,
                                                 const engine::OpenOptions& options) override;
   Result<std::shared_ptr<engine::Session>> open_bytes(std::span<const std::byte> model,
-                                                      const engine::OpenOptions&) override;
+                                                      const engine::OpenOptions& options) override;
   std::unique_ptr<engine::RunControl> make_run_control() override;
+
+ private:
+  Result<std::shared_ptr<engine::Session>> open_text(const std::string& text,
+                                                     const engine::OpenOptions& options);
 };
 
 }  // namespace outboard::serve

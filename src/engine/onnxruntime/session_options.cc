@@ -62,6 +62,25 @@ Result<void> append_cuda(const Library& library, OrtSessionOptions* target, int 
   return library.check(api.SessionOptionsAppendExecutionProvider_CUDA_V2(target, cuda.get()));
 }
 
+Result<void> add_external_files(const Library& library, OrtSessionOptions* target,
+                                const std::vector<ExternalFile>& files) {
+  if (files.empty()) return {};
+  if (library.api_version() < 18)
+    return error(ErrorKind::kUnimplemented,
+                 "external data as bytes needs ONNX Runtime 1.18 or later, and the library is {}",
+                 library.version());
+  std::vector<const char*> names;
+  std::vector<char*> data;  // only read, whatever the type says
+  std::vector<std::size_t> sizes;
+  for (const ExternalFile& file : files) {
+    names.push_back(file.name.c_str());
+    data.push_back(const_cast<char*>(reinterpret_cast<const char*>(file.bytes.data())));
+    sizes.push_back(file.bytes.size());
+  }
+  return library.check(library.api().AddExternalInitializersFromFilesInMemory(
+      target, names.data(), data.data(), sizes.data(), names.size()));
+}
+
 Result<void> apply(const Library& library, OrtSessionOptions* target, const OpenOptions& options) {
   const OrtApi& api = library.api();
   const auto level = static_cast<GraphOptimizationLevel>(options.graph_optimization_level);
@@ -74,6 +93,7 @@ Result<void> apply(const Library& library, OrtSessionOptions* target, const Open
     OB_CHECK_OK(library.check(api.AddFreeDimensionOverride(target, denotation.c_str(), size)));
   for (const auto& [key, value] : options.config_entries)
     OB_CHECK_OK(library.check(api.AddSessionConfigEntry(target, key.c_str(), value.c_str())));
+  OB_CHECK_OK(add_external_files(library, target, options.external_files));
   if (options.intra_op_threads > 0)
     return library.check(api.SetIntraOpNumThreads(target, options.intra_op_threads));
   if (library.has_shared_threads()) return library.check(api.DisablePerSessionThreads(target));

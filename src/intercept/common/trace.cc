@@ -8,6 +8,7 @@
 #include <set>
 
 #include "intercept/common/json_writer.h"
+#include "wire/frame.h"
 #include "wire/tensor_coder.h"
 
 namespace outboard::intercept {
@@ -15,6 +16,8 @@ namespace {
 
 // The server's rows get a process number of their own beside the client's.
 constexpr std::uint64_t kServerProcessOffset = 1'000'000'000;
+// Likewise those of its worker processes.
+constexpr std::uint64_t kWorkerProcessOffset = 2'000'000'000;
 
 void write_span(JsonWriter& json, std::uint64_t process, std::uint64_t thread,
                 std::string_view name, double start_ns, double time_ns) {
@@ -43,6 +46,11 @@ void write_server_run(JsonWriter& json, const TraceEvent& event, std::uint64_t p
   write_span(json, server, event.thread, "queue", start + queue, compute - queue);
   write_span(json, server, event.thread, "compute", start + compute,
              static_cast<double>(span.compute_end_ns) - compute);
+  if (run.server.hop_ns == 0) return;
+  // In the middle: the way there and back are taken to be equally long.
+  const double hop = run.server.hop_ns;
+  write_span(json, process + kWorkerProcessOffset, event.thread, "engine",
+             start + compute + hop / 2, static_cast<double>(span.compute_end_ns) - compute - hop);
 }
 
 }  // namespace
@@ -84,6 +92,9 @@ std::string chrome_events(const std::vector<TraceEvent>& events, std::uint32_t p
   JsonWriter json;
   write_name(json, process, process_name);
   write_name(json, process + kServerProcessOffset, "servers of " + process_name);
+  if (std::any_of(events.begin(), events.end(),
+                  [](const TraceEvent& event) { return event.run.server.hop_ns > 0; }))
+    write_name(json, process + kWorkerProcessOffset, "workers of " + process_name);
   for (const TraceEvent& event : events) {
     const bool remote = event.place == Place::kServer;
     json.begin_object();
@@ -94,6 +105,7 @@ std::string chrome_events(const std::vector<TraceEvent>& events, std::uint32_t p
     json.member("dur", static_cast<double>(event.time_ns) / 1e3);
     json.key("args").begin_object().member("place", remote ? "server" : "local");
     if (remote) {
+      json.member("id", wire::request_name(event.run.request_id));
       json.member("bytes_sent", event.run.bytes_sent);
       json.member("bytes_received", event.run.bytes_received);
       const std::uint64_t inside = event.run.server.queue_ns + event.run.server.compute_ns;
@@ -101,6 +113,8 @@ std::string chrome_events(const std::vector<TraceEvent>& events, std::uint32_t p
       json.member("network_us", static_cast<double>(wait > inside ? wait - inside : 0) / 1e3);
       json.member("queue_us", static_cast<double>(event.run.server.queue_ns) / 1e3);
       json.member("compute_us", static_cast<double>(event.run.server.compute_ns) / 1e3);
+      if (event.run.server.hop_ns > 0)
+        json.member("hop_us", static_cast<double>(event.run.server.hop_ns) / 1e3);
       if (event.run.codings != 0) {
         json.member("coding", wire::names_of(event.run.codings));
         json.member("raw_bytes_sent", event.run.raw_bytes_sent);

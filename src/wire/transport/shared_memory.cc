@@ -4,8 +4,8 @@
 #include <fcntl.h>
 #include <linux/magic.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
 #include <sys/vfs.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <system_error>
@@ -79,11 +79,12 @@ Result<PeerRegion> PeerRegion::map(const FileDescriptor& descriptor, std::uint64
   const int seals = ::fcntl(fd, F_GET_SEALS);
   if (seals < 0 || (seals & F_SEAL_SHRINK) == 0)
     return error(ErrorKind::kInvalid, "shared memory must be sealed against shrinking");
-  struct stat status{};  // after the seal: from there on it cannot become less
-  if (::fstat(fd, &status) != 0 || status.st_size < 0 ||
-      static_cast<std::uint64_t>(status.st_size) < size_bytes)
+  // After the seal: from there on it cannot become less. Not fstat(), which libraries make a call
+  // by name, and a sandboxed process may make none.
+  const off_t end = ::lseek(fd, 0, SEEK_END);
+  if (end < 0 || static_cast<std::uint64_t>(end) < size_bytes)
     return error(ErrorKind::kInvalid, "shared memory has {} bytes where {} were announced",
-                 static_cast<std::int64_t>(status.st_size), size_bytes);
+                 static_cast<std::int64_t>(end), size_bytes);
   PeerRegion region;
   OB_TRY(region.mapping_, Mapping::map(fd, size_bytes, /*writable=*/false));
   return region;

@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "serve/worker/handed_models.h"
+
+#include <unistd.h>
+
+#include <utility>
+
+namespace outboard::serve {
+namespace {
+
+class PinnedHanded final : public PinnedModel {
+ public:
+  PinnedHanded(std::string path, std::uint64_t size_bytes,
+               std::shared_ptr<const HandedModels::Model> model)
+      : PinnedModel(std::move(path), size_bytes), model_(std::move(model)) {}
+
+ private:
+  const std::shared_ptr<const HandedModels::Model> model_;
+};
+
+// Keeps the bytes, which the engine may go on reading, as long as the session.
+class HandedSession final : public engine::Session {
+ public:
+  HandedSession(std::shared_ptr<const HandedModels::Model> model,
+                std::shared_ptr<engine::Session> session)
+      : model_(std::move(model)), session_(std::move(session)) {}
+  const engine::ModelInfo& info() const override { return session_->info(); }
+  Result<std::unique_ptr<engine::RunOutputs>> run(std::span<const engine::InputView> inputs,
+                                                  std::span<const engine::OutputWanted> outputs,
+                                                  engine::RunControl* control) override {
+    return session_->run(inputs, outputs, control);
+  }
+
+ private:
+  const std::shared_ptr<const HandedModels::Model> model_;
+  const std::shared_ptr<engine::Session> session_;
+};
+
+class HandedEngine final : public engine::Engine {
+ public:
+  HandedEngine(std::unique_ptr<engine::Engine> real, const HandedModels& models)
+      : real_(std::move(real)), models_(models) {}
+  std::string name() const override { return real_->name(); }
+  std::string version() const override { return real_->version(); }
+  std::string device() const override { return real_->device(); }
+  std::vector<std::string> available_providers() const override {
+    return real_->available_providers();
+  }
+  Result<std::shared_ptr<engine::Session>> open(const std::string& path,
+                                                const engine::OpenOptions& options) override {
+    const auto model = models_.find(path);
+    if (!model) return error(ErrorKind::kNotFound, "the model ({}) was not handed over", path);
+    engine::OpenOptions with_files = options;
+    for (std::size_t i = 1; i < model->files.size(); ++i)
+      with_files.external_files.push_back({model->files[i].name, model->files[i].bytes()});
+    OB_TRY(auto session, real_->open_bytes(model->files.front().bytes(), with_files));
+    return std::shared_ptr<engine::Session>(
+        std::make_shared<HandedSession>(model, std::move(session)));
+  }
+  Result<std::shared_ptr<engine::Session>> open_bytes(std::span<const std::byte> model,
+                                                      const engine::OpenOptions& options) override {
+    return real_->open_bytes(model, options);
+  }
+  std::unique_ptr<engine::RunControl> make_run_control() override {
+    return real_->make_run_control();
+  }
+
+ private:
+  const std::unique_ptr<engine::Engine> real_;
+  const HandedModels& models_;
+};
+
+}  // namespace
+
+Result<void> HandedModels::add(const Sha256& model, const std::string& file_name,
+                               const wire::FileDescriptor& file) {
+  const off_t size = ::lseek(file.get(), 0, SEEK_END);
+  if (size < 0) return error(ErrorKind::kInvalid, "the file ({}) has no size", file_name);
+  File added{.name = file_name, .mapping = {}};
+  if (size > 0) {
+    OB_TRY(added.mapping, wire::Mapping::map(file.get(), static_cast<std::uint64_t>(size),
+                                             /*writable=*/false));
+  }
+  const std::lock_guard lock(mutex_);
+  std::shared_ptr<Model>& entry = models_[model.hex()];
+  if (file_name == "model") entry = std::make_shared<Model>();
+  if (!entry) return error(ErrorKind::kInvalid, "the first file ({}) must be (model)", file_name);
+  entry->files.push_back(std::move(added));
+  return {};
+}
+
+void HandedModels::forget(const Sha256& model) {
+  const std::lock_guard lock(mutex_);
+  models_.erase(model.hex());
+}
+
+Result<std::unique_ptr<PinnedModel>> HandedModels::pin(const Sha256& model) {
+  const std::string path = model.hex();
+  auto found = find(path);
+  if (!found) return error(ErrorKind::kNotFound, "the model ({}) was not handed over", path);
+  std::uint64_t size_bytes = 0;
+  for (const File& file : found->files) size_bytes += file.bytes().size();
+  return std::unique_ptr<PinnedModel>(
+      std::make_unique<PinnedHanded>(path, size_bytes, std::move(found)));
+}
+
+std::shared_ptr<const HandedModels::Model> HandedModels::find(const std::string& path) const {
+  const std::lock_guard lock(mutex_);
+  const auto found = models_.find(path);
+  return found == models_.end() ? nullptr : found->second;
+}
+
+std::unique_ptr<engine::Engine> make_handed_engine(std::unique_ptr<engine::Engine> real,
+                                                   const HandedModels& models) {
+  return std::make_unique<HandedEngine>(std::move(real), models);
+}
+
+}  // namespace outboard::serve

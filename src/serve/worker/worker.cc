@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: Apache-2.0
+// Calls into a worker: connections, models, limits. worker_process.cc has the process.
+#include "serve/worker/worker.h"
+
+#include <sys/socket.h>
+
+#include <array>
+#include <cerrno>
+#include <fstream>
+#include <system_error>
+#include <utility>
+
+#include "base/log.h"
+#include "wire/transport/socket.h"
+
+namespace outboard::serve {
+namespace {
+
+// A worker sends heartbeats; silence for this long is one whose machine is at a stand.
+constexpr std::chrono::milliseconds kSilence{20'000};
+constexpr Nanoseconds kTimeToRetire = std::chrono::seconds(2);
+
+wire::ClientOptions client_options(std::function<Result<std::unique_ptr<wire::Stream>>()> connect) {
+  wire::ClientOptions options;
+  options.software = "outboard server";
+  options.stall_timeout = kSilence;
+  options.control_timeout = kSilence;
+  options.waits_when_cancelled = true;
+  options.connect = std::move(connect);
+  return options;
+}
+
+wire::Access within_this_machine() {
+  return wire::Access({.kind = wire::Endpoint::Kind::kUnix, .host = {}, .path = "worker"});
+}
+
+}  // namespace
+
+Worker::Worker(WorkerStart start)
+    : start_(std::move(start)),
+      runs_(within_this_machine(), client_options([this] { return connect(); })),
+      keeper_(within_this_machine(), client_options([this] { return connect(); })) {}
+
+Result<std::unique_ptr<wire::Stream>> Worker::connect() {
+  std::array<int, 2> ends{};
+  if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()) != 0)
+    return error(ErrorKind::kOverloaded, "no connection to a worker: {}",
+                 std::generic_category().message(errno));
+  auto stream = wire::make_socket_stream(ends[0]);
+  const wire::FileDescriptor theirs(ends[1]);
+  OB_CHECK_OK(hand_over({.what = Handed::kConnection}, theirs.get()));
+  return stream;
+}
+
+Result<void> Worker::hand_over(const Handover& handover, int descriptor) {
+  const std::lock_guard lock(handover_mutex_);
+  if (!handover_ || has_ended()) return error(ErrorKind::kDisconnected, "the worker has ended");
+  auto handed = hand(handover_.get(), handover, descriptor);
+  // Out of step: the answer may still come.
+  if (!handed && handed.error().kind == ErrorKind::kTimeout)
+    end("it did not take what it was handed");
+  return handed;
+}
+
+Result<Worker::Opened> Worker::open(const std::vector<File>& files,
+                                    const wire::SessionOptions& options) {
+  Sha256 model;  // any name will do that no other model has
+  const std::uint64_t number = next_model_.fetch_add(1);
+  for (std::size_t i = 0; i < sizeof number; ++i)
+    model.bytes[i] = static_cast<std::byte>(number >> (8 * i));
+  for (const File& file : files)
+    OB_CHECK_OK(hand_over({Handed::kModelFile, model, file.name}, file.descriptor.get()));
+  Opened opened;
+  const auto open_both = [&]() -> Result<void> {
+    OB_TRY(opened.keeps, keeper_.open(model, options));
+    OB_TRY(opened.runs, runs_.open(model, options));
+    return {};
+  };
+  auto done = open_both();
+  // What is open is kept; nothing opens it anew but by its name and options.
+  (void)hand_over({.what = Handed::kForget, .model = model}, -1);
+  if (!done) return tl::make_unexpected(std::move(done).error());
+  return opened;
+}
+
+bool Worker::enter() {
+  const std::lock_guard lock(mutex_);
+  if (retiring_ || ended_) return false;
+  ++sessions_;
+  return true;
+}
+
+void Worker::leave() {
+  const std::lock_guard lock(mutex_);
+  if (--sessions_ == 0) idle_since_ = Clock::monotonic().now();
+}
+
+std::size_t Worker::sessions() const {
+  const std::lock_guard lock(mutex_);
+  return sessions_;
+}
+
+std::string Worker::tenant() const {
+  const std::lock_guard lock(mutex_);
+  return start_.tenant;
+}
+
+void Worker::belongs_to(const std::string& tenant) {
+  const std::lock_guard lock(mutex_);
+  start_.tenant = tenant;
+}
+
+Worker::Limit::Limit(Worker& worker, Nanoseconds time, const char* what, std::uint64_t request_id)
+    : worker_(worker) {
+  const Nanoseconds now = Clock::monotonic().now();
+  worker.last_used_ns_.store(now.count(), std::memory_order_relaxed);
+  const std::lock_guard lock(worker.mutex_);
+  entry_ = worker.limits_.insert(worker.limits_.end(), UnderWay{now + time, what, request_id});
+}
+
+Worker::Limit::~Limit() {
+  const std::lock_guard lock(worker_.mutex_);
+  worker_.limits_.erase(entry_);
+}
+
+bool Worker::retire_if_quiet() {
+  {
+    const std::lock_guard lock(mutex_);
+    if (!limits_.empty() || retiring_) return false;
+    retiring_ = true;
+    kill_at_ = Clock::monotonic().now() + kTimeToRetire;
+  }
+  // The end of its socket is what it ends by.
+  const std::lock_guard lock(handover_mutex_);
+  ::shutdown(handover_.get(), SHUT_RDWR);
+  return true;
+}
+
+void Worker::end(const std::string& why) {
+  const std::lock_guard lock(mutex_);
+  if (why_.empty()) why_ = why;
+  retiring_ = true;
+  kill_at_ = Nanoseconds::zero();
+  changed_.notify_all();
+}
+
+std::optional<Worker::End> Worker::how_it_ended(Nanoseconds patience) {
+  std::unique_lock lock(mutex_);
+  changed_.wait_for(lock, patience, [&] { return end_.has_value(); });
+  return end_;
+}
+
+std::uint64_t Worker::resident_bytes() const {
+  // "VmRSS:  1234 kB"; nobody's memory map is read, which costs the worker nothing.
+  std::ifstream status("/proc/" + std::to_string(pid_) + "/status");
+  for (std::string line; std::getline(status, line);)
+    if (line.starts_with("VmRSS:")) return std::strtoull(line.c_str() + 6, nullptr, 10) << 10;
+  return 0;
+}
+
+}  // namespace outboard::serve

@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0
+// One worker process as the server has it: started, talked to, watched, ended.
+//
+//   auto worker = Worker::start(settings);            // returns when the process is there
+//   OB_TRY(const auto facts, worker->greet());        // when it serves, in its sandbox
+//   OB_TRY(auto session, worker->open(files, options));
+//   { const Worker::Limit limit(*worker, time, "a Run"); session.runs->run(...); }
+//
+// A thread of its own started the process (which ends with it, however the server ends), passes its
+// lines on to the server's log, ends it when something that has a Limit takes longer, and reaps it.
+// Thread-safe. Errors: kDisconnected and the like when the process has ended; how_it_ended() has
+// the sentence then.
+#pragma once
+
+#include <sys/types.h>
+
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <functional>
+#include <list>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/result.h"
+#include "serve/worker/handover.h"
+#include "wire/client.h"
+
+namespace outboard::serve {
+
+// How a program is started as a worker; it calls run_worker() (inside.h).
+struct WorkerStart {
+  std::vector<std::string> command;  // its path, and arguments
+  std::string tenant;                // for the log
+  Nanoseconds idle_time{};           // without a session it ends after so long
+};
+
+class Worker {
+ public:
+  // kOverloaded: no process, no descriptors.
+  static Result<std::shared_ptr<Worker>> start(WorkerStart start);
+  ~Worker();  // ends the process
+  Worker(const Worker&) = delete;
+  Worker& operator=(const Worker&) = delete;
+
+  Result<wire::HelloReply> greet() { return keeper_.hello(); }
+
+  struct File {
+    std::string name;  // the first is "model"
+    wire::FileDescriptor descriptor;
+  };
+  // A model open in the worker. The second session is open for as long, whatever becomes of the
+  // connections that Runs use.
+  struct Opened {
+    std::shared_ptr<wire::RemoteSession> runs, keeps;
+  };
+  Result<Opened> open(const std::vector<File>& files, const wire::SessionOptions& options);
+
+  // A session begins to use the worker; false: it has ended, or is about to.
+  bool enter();
+  void leave();
+
+  struct UnderWay {
+    Nanoseconds until{};
+    const char* what = "";
+    std::uint64_t request_id = 0;
+  };
+  // Ends the process if what it stands for takes longer than `time`.
+  class Limit {
+   public:
+    // `request_id`: of a Run, for the log.
+    Limit(Worker& worker, Nanoseconds time, const char* what, std::uint64_t request_id = 0);
+    ~Limit();
+    Limit(const Limit&) = delete;
+    Limit& operator=(const Limit&) = delete;
+
+   private:
+    friend class Worker;
+    Worker& worker_;
+    std::list<UnderWay>::iterator entry_;
+  };
+
+  // Ends it, if nothing is under way: false else. What is left of its sessions opens elsewhere.
+  bool retire_if_quiet();
+  // Ends it at once; `why` is what callers hear.
+  void end(const std::string& why);
+
+  // After a call has failed: waits until the process is gone where it is about to be, and says how
+  // it ended. nullopt: it is alive.
+  struct End {
+    std::string sentence;
+    bool expected = false;   // the server wanted it
+    bool at_limit = false;   // something took too long, or was not the protocol's
+    std::size_t others = 0;  // beside the caller's, what was under way
+    Nanoseconds lived{};
+  };
+  std::optional<End> how_it_ended(Nanoseconds patience);
+  bool has_ended() const { return ended_.load(); }
+
+  pid_t pid() const { return pid_; }
+  std::string tenant() const;
+  void belongs_to(const std::string& tenant);  // one that was started ahead
+  std::uint64_t resident_bytes() const;
+  std::size_t sessions() const;
+  Nanoseconds last_used() const { return Nanoseconds(last_used_ns_.load()); }
+
+ private:
+  explicit Worker(WorkerStart start);
+  Result<void> spawn();
+  void watch();
+  void pass_lines_on(std::string& pending);
+  bool look_at_limits(Nanoseconds now);
+  std::string under_way() const;  // ids
+  bool reap();                    // whether it has ended
+  Result<std::unique_ptr<wire::Stream>> connect();
+  Result<void> hand_over(const Handover& handover, int descriptor);
+
+  WorkerStart start_;
+  const Nanoseconds started_ = Clock::monotonic().now();
+  pid_t pid_ = -1;
+  wire::FileDescriptor output_;  // what the process writes to its log
+  std::mutex handover_mutex_;
+  wire::FileDescriptor handover_;
+  std::atomic<std::uint64_t> next_model_{1};
+  std::atomic<std::int64_t> last_used_ns_{started_.count()};
+
+  mutable std::mutex mutex_;
+  std::condition_variable changed_;
+  std::list<UnderWay> limits_;
+  std::size_t sessions_ = 0;
+  Nanoseconds idle_since_ = started_;
+  bool retiring_ = false;
+  Nanoseconds kill_at_ = Nanoseconds::max();
+  std::string why_;  // ended by the server
+  std::string last_line_;
+  std::optional<End> end_;
+  std::atomic<bool> ended_{false};
+  std::thread thread_;
+  wire::Client runs_, keeper_;  // last: they use what is above
+};
+
+}  // namespace outboard::serve

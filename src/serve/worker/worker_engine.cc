@@ -1,0 +1,270 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "serve/worker/worker_engine.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <functional>
+#include <optional>
+#include <utility>
+
+#include "base/log.h"
+#include "serve/convert.h"
+#include "serve/worker/worker_run.h"
+#include "serve/worker/workers.h"
+
+namespace outboard::serve {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr Nanoseconds kTimeToDie = std::chrono::seconds(2);
+
+// Entered; left at the end.
+class Attached {
+ public:
+  explicit Attached(std::shared_ptr<Worker> entered) : worker_(std::move(entered)) {}
+  ~Attached() { worker_->leave(); }
+  Attached(const Attached&) = delete;
+  Attached& operator=(const Attached&) = delete;
+  Worker& worker() const { return *worker_; }
+
+ private:
+  const std::shared_ptr<Worker> worker_;
+
+ public:
+  Worker::Opened opened;  // goes before the worker, which it is of
+};
+
+// The tenant's one worker at a time.
+class TenantWorker {
+ public:
+  TenantWorker(std::shared_ptr<Workers> workers, TenantSpec tenant)
+      : workers_(std::move(workers)), tenant_(std::move(tenant)) {}
+
+  Workers& workers() const { return *workers_; }
+
+  Result<std::shared_ptr<Worker>> enter() {
+    const std::lock_guard lock(mutex_);
+    if (current_ && current_->enter()) return current_;
+    if (current_) note_end(std::chrono::seconds(5));
+    const Nanoseconds now = Clock::monotonic().now();
+    if (const Nanoseconds left = delay_.left(now); left > Nanoseconds::zero())
+      return error(ErrorKind::kOverloaded,
+                   "the tenant's worker has ended {} times in a row; the next one may start in "
+                   "{:.1f} s",
+                   delay_.times(), std::chrono::duration<double>(left).count());
+    OB_TRY(current_, workers_->make(tenant_));
+    return current_;
+  }
+
+  struct Explained {
+    Error error;
+    bool may_repeat = false;  // the worker has ended, and perhaps not because of this call
+  };
+  // The call has failed in a way that may be the worker's end: what its caller is to hear.
+  Explained explain(Worker& worker, Error error, const char* doing) {
+    const bool broken = error.kind == ErrorKind::kDisconnected ||
+                        error.kind == ErrorKind::kMaybeExecuted ||
+                        error.kind == ErrorKind::kTimeout;
+    if (!broken) return {std::move(error)};
+    auto end = worker.how_it_ended(kTimeToDie);
+    if (!end) {
+      worker.end(error.kind == ErrorKind::kTimeout ? "it was silent" : "it closed its connection");
+      end = worker.how_it_ended(kTimeToDie);
+    }
+    {
+      const std::lock_guard lock(mutex_);
+      if (current_.get() == &worker) note_end(Nanoseconds::zero());
+    }
+    const std::string how = end ? end->sentence : "it does not end";
+    const bool may_repeat = end && !end->at_limit;
+    if (!end || end->others > 0 || end->expected)
+      return {{ErrorKind::kNotFound,
+               fmt::format("the tenant's worker ended while {} ({})", doing, how), 0},
+              may_repeat};
+    return {{ErrorKind::kInternal,
+             fmt::format("the model ended the tenant's worker while {} ({})", doing, how), 0},
+            may_repeat};
+  }
+
+ private:
+  // Called with the mutex held.
+  void note_end(Nanoseconds patience) {
+    const auto end = current_->how_it_ended(patience);
+    if (!end) return;
+    if (!end->expected) {
+      delay_.ended(Clock::monotonic().now(), end->lived);
+      workers_->count_failure();
+    }
+    current_.reset();
+  }
+
+  const std::shared_ptr<Workers> workers_;
+  const TenantSpec tenant_;
+  std::mutex mutex_;
+  std::shared_ptr<Worker> current_;
+  RestartDelay delay_;
+};
+
+using Files = std::function<Result<std::vector<Worker::File>>()>;
+
+class WorkerSession final : public engine::Session {
+ public:
+  WorkerSession(std::shared_ptr<TenantWorker> tenant, Files files, wire::SessionOptions options)
+      : tenant_(std::move(tenant)), files_(std::move(files)), options_(std::move(options)) {}
+
+  // The first time: reads the signature.
+  Result<void> begin() {
+    OB_TRY(const auto attached, attach());
+    info_ = to_engine(attached->opened.runs->description());
+    return {};
+  }
+
+  const engine::ModelInfo& info() const override { return info_; }
+
+  Result<std::unique_ptr<engine::RunOutputs>> run(std::span<const engine::InputView> inputs,
+                                                  std::span<const engine::OutputWanted> outputs,
+                                                  engine::RunControl* control) override {
+    std::optional<Error> why;  // of the first attempt
+    for (;;) {
+      const auto attached = attach();
+      if (!attached) return tl::make_unexpected(why.value_or(attached.error()));
+      auto done = run_attached(**attached, inputs, outputs, control);
+      if (done) return std::move(*done);
+      TenantWorker::Explained& explained = done.error();
+      if (why || !explained.may_repeat) return tl::make_unexpected(std::move(explained.error));
+      why = std::move(explained.error);
+    }
+  }
+
+ private:
+  tl::expected<std::unique_ptr<engine::RunOutputs>, TenantWorker::Explained> run_attached(
+      const Attached& attached, std::span<const engine::InputView> inputs,
+      std::span<const engine::OutputWanted> outputs, engine::RunControl* control) {
+    const Workers::Options& options = tenant_->workers().options();
+    const Worker::Limit limit(attached.worker(), options.run_limit, "a Run",
+                              control == nullptr ? 0 : control->request_id);
+    auto done = run_in_worker(*attached.opened.runs, inputs, outputs, control,
+                              {&tenant_->workers().output_memory(), options.memory_bytes});
+    if (done) return std::move(*done);
+    return tl::make_unexpected(
+        tenant_->explain(attached.worker(), std::move(done).error(), "it ran"));
+  }
+
+  Result<std::shared_ptr<Attached>> attach() {
+    const std::lock_guard lock(mutex_);
+    if (attached_ && !attached_->worker().has_ended()) return attached_;
+    OB_TRY(auto worker, tenant_->enter());
+    auto attached = std::make_shared<Attached>(std::move(worker));
+    OB_TRY(const auto files, files_());
+    const Worker::Limit limit(attached->worker(), tenant_->workers().options().open_limit,
+                              "opening a model");
+    auto opened = attached->worker().open(files, options_);
+    if (!opened)
+      return tl::make_unexpected(
+          tenant_->explain(attached->worker(), std::move(opened).error(), "it was opened").error);
+    attached->opened = std::move(*opened);
+    attached_ = std::move(attached);
+    return attached_;
+  }
+
+  const std::shared_ptr<TenantWorker> tenant_;
+  const Files files_;
+  const wire::SessionOptions options_;
+  engine::ModelInfo info_;
+  std::mutex mutex_;  // held while the model is opened, which others wait for, too
+  std::shared_ptr<Attached> attached_;
+};
+
+Result<wire::FileDescriptor> open_to_read(const std::string& path) {
+  wire::FileDescriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (file) return file;
+  return error(ErrorKind::kNotFound, "the model ({}) cannot be read: {}", path,
+               std::generic_category().message(errno));
+}
+
+// The file, and all others in its folder by their names there: its external data.
+Result<std::vector<Worker::File>> files_of(const std::string& path) {
+  std::vector<Worker::File> files;
+  OB_TRY(auto model, open_to_read(path));
+  files.push_back({"model", std::move(model)});
+  const fs::path folder = fs::path(path).parent_path();
+  std::error_code failed;
+  for (fs::recursive_directory_iterator at(folder, failed), end; !failed && at != end;
+       at.increment(failed)) {
+    if (!at->is_regular_file(failed) || at->path() == path) continue;
+    OB_TRY(auto file, open_to_read(at->path().string()));
+    files.push_back({at->path().lexically_relative(folder).string(), std::move(file)});
+  }
+  return files;
+}
+
+Result<wire::FileDescriptor> file_in_memory(std::span<const std::byte> bytes) {
+  wire::FileDescriptor file(::memfd_create("outboard-model", MFD_CLOEXEC));
+  std::size_t written = 0;
+  while (file && written < bytes.size()) {
+    const ssize_t n = ::write(file.get(), bytes.data() + written, bytes.size() - written);
+    if (n < 0 && errno != EINTR) break;
+    written += n > 0 ? static_cast<std::size_t>(n) : 0;
+  }
+  if (file && written == bytes.size()) return file;
+  return error(ErrorKind::kOverloaded, "no memory for a model ({} bytes): {}", bytes.size(),
+               std::generic_category().message(errno));
+}
+
+class WorkerEngine final : public engine::Engine {
+ public:
+  WorkerEngine(std::shared_ptr<Workers> workers, const TenantSpec& tenant)
+      : facts_(workers->facts()),
+        tenant_(std::make_shared<TenantWorker>(std::move(workers), tenant)) {}
+
+  std::string name() const override { return facts_->name(); }
+  std::string version() const override { return facts_->version(); }
+  std::string device() const override { return facts_->device(); }
+  std::vector<std::string> available_providers() const override {
+    return facts_->available_providers();
+  }
+  Result<std::shared_ptr<engine::Session>> open(const std::string& path,
+                                                const engine::OpenOptions& options) override {
+    return open_files([path] { return files_of(path); }, options);
+  }
+  Result<std::shared_ptr<engine::Session>> open_bytes(std::span<const std::byte> model,
+                                                      const engine::OpenOptions& options) override {
+    OB_TRY(auto file, file_in_memory(model));
+    auto kept = std::make_shared<wire::FileDescriptor>(std::move(file));
+    return open_files(
+        [kept]() -> Result<std::vector<Worker::File>> {
+          std::vector<Worker::File> files;
+          files.push_back({"model", wire::FileDescriptor(::dup(kept->get()))});
+          return files;
+        },
+        options);
+  }
+  std::unique_ptr<engine::RunControl> make_run_control() override {
+    return make_worker_run_control();
+  }
+
+ private:
+  Result<std::shared_ptr<engine::Session>> open_files(Files files,
+                                                      const engine::OpenOptions& options) {
+    auto session = std::make_shared<WorkerSession>(tenant_, std::move(files), to_wire(options));
+    OB_CHECK_OK(session->begin());
+    return std::shared_ptr<engine::Session>(std::move(session));
+  }
+
+  const std::unique_ptr<engine::Engine> facts_;
+  const std::shared_ptr<TenantWorker> tenant_;
+};
+
+}  // namespace
+
+std::unique_ptr<engine::Engine> make_worker_engine(std::shared_ptr<Workers> workers,
+                                                   const TenantSpec& tenant) {
+  return std::make_unique<WorkerEngine>(std::move(workers), tenant);
+}
+
+}  // namespace outboard::serve

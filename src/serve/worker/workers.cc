@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "serve/worker/workers.h"
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+#include "base/log.h"
+#include "serve/worker/worker_engine.h"
+
+namespace outboard::serve {
+namespace {
+
+constexpr int kNiceOfOne = 5;
+constexpr double kFactor = 1.25;
+
+class EngineFacts final : public engine::Engine {
+ public:
+  explicit EngineFacts(wire::HelloReply facts) : facts_(std::move(facts)) {}
+  std::string name() const override { return facts_.engine.substr(0, facts_.engine.find(' ')); }
+  std::string version() const override {
+    const std::size_t space = facts_.engine.find(' ');
+    return space == std::string::npos ? "" : facts_.engine.substr(space + 1);
+  }
+  std::string device() const override { return facts_.device; }
+  std::vector<std::string> available_providers() const override { return facts_.providers; }
+  Result<std::shared_ptr<engine::Session>> open(const std::string& /*path*/,
+                                                const engine::OpenOptions& /*options*/) override {
+    return error(ErrorKind::kInternal, "models are opened in workers only");
+  }
+  Result<std::shared_ptr<engine::Session>> open_bytes(
+      std::span<const std::byte> /*model*/, const engine::OpenOptions& /*options*/) override {
+    return error(ErrorKind::kInternal, "models are opened in workers only");
+  }
+  std::unique_ptr<engine::RunControl> make_run_control() override {
+    return make_worker_run_control();
+  }
+
+ private:
+  const wire::HelloReply facts_;
+};
+
+}  // namespace
+
+int nice_of(double weight) {
+  const double steps = std::log(std::max(weight, 1e-6)) / std::log(kFactor);
+  return std::clamp(kNiceOfOne - static_cast<int>(std::lround(steps)), 0, 19);
+}
+
+void RestartDelay::ended(Nanoseconds now, Nanoseconds lived) {
+  times_ = lived < kSoon ? times_ + 1 : 1;
+  const int doublings = std::min(times_ - 2, 16);
+  not_before_ = times_ < 2 ? now : now + std::min(kFirst * (1 << doublings), kLongest);
+}
+
+Nanoseconds RestartDelay::left(Nanoseconds now) const {
+  return std::max(not_before_ - now, Nanoseconds::zero());
+}
+
+Result<std::shared_ptr<Workers>> Workers::start(Options options) {
+  std::shared_ptr<Workers> workers(new Workers(std::move(options)));
+  OB_TRY(auto first, workers->make({.name = "-", .weight = 1, .limits = {}}));
+  auto facts = first->greet();
+  if (!facts) {
+    const auto end = first->how_it_ended(std::chrono::seconds(5));
+    return error(ErrorKind::kInternal, "no worker can be started: {}",
+                 end ? end->sentence : facts.error().message);
+  }
+  workers->facts_ = std::move(*facts);
+  first->leave();
+  workers->spare_ = std::move(first);
+  return workers;
+}
+
+std::unique_ptr<engine::Engine> Workers::facts() const {
+  return std::make_unique<EngineFacts>(facts_);
+}
+
+std::unique_ptr<engine::Engine> Workers::engine_for(const TenantSpec& tenant) {
+  return make_worker_engine(shared_from_this(), tenant);
+}
+
+// Called with the mutex held: below the limit, if need be by ending what has been quiet longest.
+Result<void> Workers::make_room() {
+  std::erase_if(all_, [](const auto& weak) {
+    const auto worker = weak.lock();
+    return !worker || worker->has_ended();
+  });
+  if (all_.size() < options_.most) return {};
+  std::vector<std::shared_ptr<Worker>> alive;
+  for (const auto& weak : all_)
+    if (auto worker = weak.lock()) alive.push_back(std::move(worker));
+  std::sort(alive.begin(), alive.end(),
+            [](const auto& a, const auto& b) { return a->last_used() < b->last_used(); });
+  for (const auto& worker : alive) {
+    if (!worker->retire_if_quiet()) continue;
+    worker->how_it_ended(std::chrono::seconds(5));
+    return {};
+  }
+  return error(ErrorKind::kOverloaded, "the server has as many workers as it may ({}), all at work",
+               options_.most);
+}
+
+Result<std::shared_ptr<Worker>> Workers::make(const TenantSpec& tenant) {
+  const std::lock_guard lock(mutex_);
+  const int nice = nice_of(tenant.weight);
+  if (spare_ && nice == kNiceOfOne) {
+    auto taken = std::exchange(spare_, nullptr);
+    if (taken->enter()) {
+      taken->belongs_to(tenant.name);
+      return taken;
+    }
+  }
+  OB_CHECK_OK(make_room());
+  std::vector<std::string> command = options_.command;
+  command.insert(command.end(), {"--nice", std::to_string(nice)});
+  OB_TRY(auto worker, Worker::start({std::move(command), tenant.name, options_.idle_time}));
+  if (!worker->enter()) {
+    const auto end = worker->how_it_ended(std::chrono::seconds(5));
+    return error(ErrorKind::kOverloaded, "the worker ended at once ({})", end ? end->sentence : "");
+  }
+  all_.push_back(worker);
+  started_.fetch_add(1);
+  log_info("worker started tenant={} pid={} nice={}", tenant.name, worker->pid(), nice);
+  return worker;
+}
+
+std::vector<Workers::Row> Workers::rows() const {
+  std::vector<std::shared_ptr<Worker>> alive;
+  {
+    const std::lock_guard lock(mutex_);
+    for (const auto& weak : all_)
+      if (auto worker = weak.lock(); worker && !worker->has_ended())
+        alive.push_back(std::move(worker));
+  }
+  std::vector<Row> rows;
+  for (const auto& worker : alive)
+    rows.push_back({worker->tenant(), worker->pid(), worker->resident_bytes(), worker->sessions()});
+  return rows;
+}
+
+}  // namespace outboard::serve

@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+// The workers of a server: at most one process a tenant, started when a model is opened, started
+// anew when it has ended (later and later where it ends at once again), ended when it is idle.
+//
+//   OB_TRY(auto workers, Workers::start(options));    // proves that one can be started
+//   options.isolate = [workers](const TenantSpec& tenant) { return workers->engine_for(tenant); };
+//
+// Thread-safe. Engines keep what they need of it alive.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/result.h"
+#include "engine/engine.h"
+#include "serve/buffers.h"
+#include "serve/tenant.h"
+#include "serve/worker/worker.h"
+
+namespace outboard::serve {
+
+// When a worker that has ended may be started again. The first time at once; where it ends again
+// within `soon` of its start, after a second, two, four, up to a minute. Pure.
+class RestartDelay {
+ public:
+  static constexpr Nanoseconds kSoon = std::chrono::minutes(1), kFirst = std::chrono::seconds(1),
+                               kLongest = std::chrono::minutes(1);
+  void ended(Nanoseconds now, Nanoseconds lived);
+  Nanoseconds left(Nanoseconds now) const;  // zero: it may start
+  int times() const { return times_; }      // in a row
+
+ private:
+  int times_ = 0;
+  Nanoseconds not_before_{};
+};
+
+class Workers : public std::enable_shared_from_this<Workers> {
+ public:
+  struct Options {
+    // The program and its arguments; `--nice N` is added.
+    std::vector<std::string> command;
+    std::size_t most = 64;
+    Nanoseconds idle_time = std::chrono::minutes(1);   // without an open model
+    Nanoseconds open_limit = std::chrono::minutes(5);  // for opening a model
+    Nanoseconds run_limit = std::chrono::minutes(5);   // for a Run, in the engine
+    std::uint64_t memory_bytes = 0;  // what a worker may hold: no output is larger; 0: no limit
+  };
+  static Result<std::shared_ptr<Workers>> start(Options options);
+
+  // What a worker said of its engine: an Engine that opens nothing.
+  std::unique_ptr<engine::Engine> facts() const;
+  std::unique_ptr<engine::Engine> engine_for(const TenantSpec& tenant);
+  const Options& options() const { return options_; }
+  BufferPool& output_memory() { return output_memory_; }  // of Runs, kept for the next ones
+
+  // A process for the tenant, which is entered. kOverloaded: too many, all at work.
+  Result<std::shared_ptr<Worker>> make(const TenantSpec& tenant);
+
+  struct Row {
+    std::string tenant;
+    std::int64_t pid = 0;
+    std::uint64_t resident_bytes = 0, sessions = 0;
+  };
+  std::vector<Row> rows() const;
+  std::uint64_t started() const { return started_.load(); }
+  std::uint64_t failed() const { return failed_.load(); }  // ended by themselves, or by a limit
+  void count_failure() { failed_.fetch_add(1); }
+
+ private:
+  explicit Workers(Options options) : options_(std::move(options)) {}
+  Result<void> make_room();
+
+  const Options options_;
+  BufferPool output_memory_{std::size_t{64} << 20};
+  wire::HelloReply facts_;
+  mutable std::mutex mutex_;
+  std::shared_ptr<Worker> spare_;  // the one that gave the facts, until a tenant takes it
+  std::vector<std::weak_ptr<Worker>> all_;
+  std::atomic<std::uint64_t> started_{0}, failed_{0};
+};
+
+// A tenant's weight as a priority of its worker's threads: each step of nice is a factor of 1.25
+// for the kernel. A weight of 1 is 5, so that three times it is 0. Pure.
+int nice_of(double weight);
+
+}  // namespace outboard::serve

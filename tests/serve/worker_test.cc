@@ -1,0 +1,393 @@
+// SPDX-License-Identifier: Apache-2.0
+// Worker processes with the fake engine: this program, called as `worker`, is one.
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <cstring>
+#include <thread>
+
+#include "serve/worker/inside.h"
+#include "serve/worker/workers.h"
+#include "tests/serve/escape.h"
+#include "tests/serve/support.h"
+
+namespace outboard::serve {
+namespace {
+
+using std::chrono::milliseconds;
+
+// A server whose tenants all have workers.
+class Isolated {
+ public:
+  explicit Isolated(const std::function<void(Workers::Options&)>& change = {}) {
+    Workers::Options options;
+    options.command = {"/proc/self/exe", "worker"};
+    options.memory_bytes = std::uint64_t{1} << 30;
+    if (change) change(options);
+    auto made = Workers::start(options);
+    EXPECT_TRUE(made) << made.error().message;
+    workers = *made;
+    ServerOptions server_options;
+    server_options.store = {.folder = folder / "store"};
+    server_options.settings.slots = 4;
+    server_options.workers = workers;
+    server_options.isolate = [workers = workers](const TenantSpec& tenant) {
+      return workers->engine_for(tenant);
+    };
+    auto started = Server::start(workers->facts(), std::move(server_options));
+    EXPECT_TRUE(started) << started.error().message;
+    server = std::move(*started);
+  }
+  // Connected as the tenant, with a model open under handle 1.
+  std::unique_ptr<RawClient> client(const std::string& word, const std::string& tenant = "local") {
+    auto [here, there] = wire::make_stream_pair();
+    Tenant* who = &server->tenants().local();
+    if (tenant != "local") who = *server->tenants().get({tenant, 1, {}});
+    server->serve(std::move(there), *who);
+    auto made = std::make_unique<RawClient>(std::move(here));
+    made->hello();
+    made->upload({{"model", word}});
+    return made;
+  }
+  std::unique_ptr<RawClient> client_with(const std::string& word,
+                                         const std::string& tenant = "local") {
+    auto made = client(word, tenant);
+    const auto opened = made->open(1, {{"model", word}});
+    EXPECT_TRUE(opened) << opened.error().message;
+    return made;
+  }
+  std::int64_t pid_of(const std::string& tenant) const {
+    for (const Workers::Row& row : workers->rows())
+      if (row.tenant == tenant) return row.pid;
+    return 0;
+  }
+  void wait_until(const std::function<bool()>& condition) const {
+    while (!condition()) std::this_thread::yield();
+  }
+
+  TemporaryFolder folder;
+  std::shared_ptr<Workers> workers;
+  std::unique_ptr<Server> server;
+};
+
+Result<std::vector<float>> run(RawClient& client, const std::vector<float>& x,
+                               std::uint32_t deadline_us = 0) {
+  client.send(wire::FrameKind::kRun, RawClient::run(1, x), deadline_us);
+  OB_TRY(const std::string payload, client.receive());
+  std::uint32_t size = 0;
+  std::memcpy(&size, payload.data(), sizeof size);
+  std::vector<float> y((payload.size() - size) / sizeof(float));
+  std::memcpy(y.data(), payload.data() + size, y.size() * sizeof(float));
+  return y;
+}
+
+const std::vector<float> kX = {1, 2, 3};
+
+void expect_runs(RawClient& client) {
+  const auto y = run(client, kX);
+  ASSERT_TRUE(y) << y.error().message;
+  EXPECT_EQ(*y, kX);
+}
+
+TEST(Worker, ComputesInAProcessOfItsOwnForEachTenant) {
+  Isolated isolated;
+  const auto alice = isolated.client_with("echo", "alice"),
+             bob = isolated.client_with("echo", "bob");
+  expect_runs(*alice);
+  expect_runs(*bob);
+  const std::int64_t a = isolated.pid_of("alice"), b = isolated.pid_of("bob");
+  EXPECT_GT(a, 0);
+  EXPECT_GT(b, 0);
+  EXPECT_NE(a, b);
+  EXPECT_NE(a, ::getpid());
+  EXPECT_EQ(isolated.server->shared().engine->name(), "fake");
+  EXPECT_EQ(isolated.server->shared().engine->version(), "1.0");
+}
+
+TEST(Worker, ACrashingModelEndsItsTenantsWorkerAndNobodyElses) {
+  Isolated isolated;
+  const auto good = isolated.client_with("echo", "alice"),
+             bob = isolated.client_with("echo", "bob");
+  const auto bad = isolated.client_with("crash", "alice");
+  const std::int64_t a = isolated.pid_of("alice"), b = isolated.pid_of("bob");
+  const auto failed = run(*bad, kX);
+  ASSERT_FALSE(failed);
+  EXPECT_EQ(failed.error().kind, ErrorKind::kInternal);
+  EXPECT_NE(failed.error().message.find("signal 11"), std::string::npos) << failed.error().message;
+  // The connection goes on, the others notice nothing, a session of the same tenant finds itself
+  // open in a new process.
+  expect_runs(*bob);
+  EXPECT_EQ(isolated.pid_of("bob"), b);
+  expect_runs(*good);
+  EXPECT_NE(isolated.pid_of("alice"), a);
+  EXPECT_EQ(isolated.workers->failed(), 2u);  // it was given a second chance
+}
+
+TEST(Worker, ARunThatDiedOfAnothersIsMadeOnceMore) {
+  Isolated isolated;
+  const auto good = isolated.client_with("block", "alice"),
+             other = isolated.client_with("echo", "alice");
+  good->send(wire::FrameKind::kRun, RawClient::run(1, kX), 2'000'000);
+  isolated.wait_until([&] { return isolated.server->shared().queue.depth() == 1; });
+  const std::int64_t before = isolated.pid_of("alice");
+  ASSERT_EQ(::kill(static_cast<pid_t>(before), SIGKILL), 0);
+  isolated.wait_until([&] {
+    const std::int64_t pid = isolated.pid_of("alice");
+    return pid != 0 && pid != before;
+  });
+  expect_runs(*other);
+  const auto ended = good->receive();  // by its deadline, in the next worker
+  ASSERT_FALSE(ended);
+  EXPECT_EQ(ended.error().kind, ErrorKind::kTimeout) << ended.error().message;
+  EXPECT_EQ(isolated.workers->failed(), 1u);
+}
+
+TEST(Worker, AModelThatCrashesWhileItIsOpenedIsAnErrorOfOpening) {
+  Isolated isolated;
+  const auto client = isolated.client("crash-open");
+  const auto opened = client->open(1, {{"model", "crash-open"}});
+  ASSERT_FALSE(opened);
+  EXPECT_EQ(opened.error().kind, ErrorKind::kInternal);
+  EXPECT_NE(opened.error().message.find("opened (signal 6"), std::string::npos)
+      << opened.error().message;
+}
+
+TEST(Worker, WhoseModelsKeepCrashingWaitsForTheNextOne) {
+  Isolated isolated;
+  const auto client = isolated.client("crash-open");
+  for (int i = 0; i < 2; ++i) EXPECT_FALSE(client->open(1, {{"model", "crash-open"}}));
+  const auto opened = client->open(1, {{"model", "crash-open"}});
+  ASSERT_FALSE(opened);
+  EXPECT_EQ(opened.error().kind, ErrorKind::kOverloaded);
+  EXPECT_NE(opened.error().message.find("2 times in a row"), std::string::npos)
+      << opened.error().message;
+}
+
+TEST(Worker, AHangingRunEndsIt) {
+  Isolated isolated([](Workers::Options& options) { options.run_limit = milliseconds(300); });
+  const auto good = isolated.client_with("echo"), bad = isolated.client_with("hang");
+  const auto failed = run(*bad, kX);
+  ASSERT_FALSE(failed);
+  EXPECT_EQ(failed.error().kind, ErrorKind::kInternal);
+  EXPECT_NE(failed.error().message.find("a Run took longer than it may"), std::string::npos)
+      << failed.error().message;
+  expect_runs(*good);
+}
+
+TEST(Worker, AHangingOpenEndsIt) {
+  Isolated isolated([](Workers::Options& options) { options.open_limit = milliseconds(300); });
+  const auto client = isolated.client("hang-open");
+  const auto opened = client->open(1, {{"model", "hang-open"}});
+  ASSERT_FALSE(opened);
+  EXPECT_NE(opened.error().message.find("opening a model took longer"), std::string::npos)
+      << opened.error().message;
+}
+
+TEST(Worker, IsKeptFromEverythingButItsWork) {
+  Isolated isolated;
+  const auto client = isolated.client_with("escape");
+  const auto results = run(*client, kX);
+  ASSERT_TRUE(results) << results.error().message;
+  const auto attempts = escape_attempts();
+  ASSERT_EQ(results->size(), attempts.size());
+  for (std::size_t i = 0; i < attempts.size(); ++i)
+    EXPECT_EQ((*results)[i], EPERM) << attempts[i].name;
+  // The same attempts do not all fail where nothing forbids them.
+  EXPECT_EQ(attempts.front().make(), 0);
+}
+
+TEST(Worker, SeesACancel) {
+  Isolated isolated;
+  const auto client = isolated.client_with("block");
+  client->send(wire::FrameKind::kRun, RawClient::run(1, kX));
+  isolated.wait_until([&] { return isolated.server->shared().queue.depth() == 1; });
+  ASSERT_TRUE(
+      client->connection.send({.kind = wire::FrameKind::kCancel, .request_id = client->request}));
+  const auto ended = client->receive();
+  ASSERT_FALSE(ended);
+  EXPECT_EQ(ended.error().kind, ErrorKind::kCancelled);
+  const std::int64_t before = isolated.pid_of("local");
+  const auto again = isolated.client_with("echo");
+  expect_runs(*again);
+  EXPECT_EQ(isolated.pid_of("local"), before);
+}
+
+TEST(Worker, EndsARunAtItsDeadline) {
+  Isolated isolated;
+  const auto client = isolated.client_with("block");
+  const auto ended = run(*client, kX, 50'000);
+  ASSERT_FALSE(ended);
+  EXPECT_EQ(ended.error().kind, ErrorKind::kTimeout);
+}
+
+TEST(Worker, PassesTheEnginesOwnErrorsOn) {
+  Isolated isolated;
+  const auto client = isolated.client_with("fail");
+  const auto failed = run(*client, kX);
+  ASSERT_FALSE(failed);
+  EXPECT_EQ(failed.error().kind, ErrorKind::kEngine);
+  EXPECT_EQ(failed.error().native_code, 6);
+  const auto rejected = isolated.client("reject")->open(1, {{"model", "reject"}});
+  ASSERT_FALSE(rejected);
+  EXPECT_EQ(rejected.error().native_code, 7);
+}
+
+TEST(Worker, HasTheModelsExternalData) {
+  Isolated isolated;
+  const std::string data(reinterpret_cast<const char*>(kX.data()), kX.size() * sizeof(float));
+  const auto client = isolated.client("echo");
+  const std::vector<NamedContent> files = {{"model", "external"}, {"weights/w.bin", data}};
+  client->upload(files);
+  ASSERT_TRUE(client->open(1, files));
+  const auto y = run(*client, {0});
+  ASSERT_TRUE(y) << y.error().message;
+  EXPECT_EQ(*y, kX);
+}
+
+TEST(Worker, TensorsOfAnySize) {
+  Isolated isolated;
+  const auto client = isolated.client_with("echo");
+  for (const std::size_t count :
+       {std::size_t{0}, std::size_t{1}, std::size_t{5000}, std::size_t{4} << 20}) {
+    std::vector<float> x(count);
+    for (std::size_t i = 0; i < count; ++i) x[i] = static_cast<float>(i % 1000);
+    const auto y = run(*client, x);
+    ASSERT_TRUE(y) << y.error().message;
+    EXPECT_EQ(*y, x);
+  }
+}
+
+TEST(Worker, ClaimsNoMoreOfTheServersMemoryThanItMayHave) {
+  Isolated isolated([](Workers::Options& options) { options.memory_bytes = 64u << 20; });
+  const auto client = isolated.client_with("big");
+  ASSERT_TRUE(run(*client, {1, 2}));
+  const auto refused = run(*client, std::vector<float>(100));
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().kind, ErrorKind::kRefused);
+  ASSERT_TRUE(run(*client, {1, 2}));
+}
+
+TEST(Worker, ManyRunsAtOnce) {
+  Isolated isolated;
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 4; ++t)
+    threads.emplace_back([&isolated, t] {
+      const auto client = isolated.client_with("echo", t % 2 == 0 ? "alice" : "bob");
+      for (int i = 0; i < 100; ++i) {
+        const std::vector<float> x(static_cast<std::size_t>(1 + i * 50), static_cast<float>(t));
+        const auto y = run(*client, x);
+        ASSERT_TRUE(y) << y.error().message;
+        ASSERT_EQ(*y, x);
+      }
+    });
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(isolated.workers->failed(), 0u);
+}
+
+TEST(Worker, KilledFromOutsideItIsReplaced) {
+  Isolated isolated;
+  const auto client = isolated.client_with("echo");
+  const std::int64_t before = isolated.pid_of("local");
+  ASSERT_EQ(::kill(static_cast<pid_t>(before), SIGKILL), 0);
+  isolated.wait_until([&] { return isolated.pid_of("local") != before; });
+  expect_runs(*client);
+  EXPECT_NE(isolated.pid_of("local"), before);
+}
+
+TEST(Worker, EndsWhenItIsNotNeeded) {
+  Isolated isolated([](Workers::Options& options) { options.idle_time = milliseconds(1); });
+  {
+    auto worker = isolated.workers->make({"idle", 1, {}});
+    ASSERT_TRUE(worker);
+    (*worker)->leave();
+    isolated.wait_until([&] { return (*worker)->has_ended(); });
+    EXPECT_TRUE((*worker)->how_it_ended({})->expected);
+  }
+  EXPECT_EQ(isolated.workers->failed(), 0u);
+  const auto client = isolated.client_with("echo");  // and another comes when one is
+  expect_runs(*client);
+}
+
+TEST(Worker, OneTooManyTakesThePlaceOfOneThatIsQuiet) {
+  Isolated isolated([](Workers::Options& options) { options.most = 1; });
+  const auto alice = isolated.client_with("block", "alice");
+  const auto bob = isolated.client_with("echo", "bob");
+  expect_runs(*bob);
+  EXPECT_EQ(isolated.pid_of("alice"), 0);
+  alice->send(wire::FrameKind::kRun, RawClient::run(1, kX));
+  isolated.wait_until([&] {
+    const auto rows = isolated.workers->rows();
+    return rows.size() == 1 && rows[0].tenant == "alice" &&
+           isolated.server->shared().queue.depth() == 1;
+  });
+  const auto full = run(*bob, kX);  // the other one is at work now
+  ASSERT_FALSE(full);
+  EXPECT_EQ(full.error().kind, ErrorKind::kOverloaded);
+}
+
+TEST(Worker, AServerDoesNotStartWithoutOne) {
+  Workers::Options options;
+  options.command = {"/proc/self/exe", "worker", "--refuse"};
+  const auto started = Workers::start(options);
+  ASSERT_FALSE(started);
+  EXPECT_NE(started.error().message.find("this worker refuses"), std::string::npos)
+      << started.error().message;
+  options.command = {"/no/such/program"};
+  EXPECT_FALSE(Workers::start(options));
+}
+
+TEST(RestartDelay, GrowsWhileItEndsAtOnceAndBeginsAnewAfterALongLife) {
+  using std::chrono::seconds;
+  RestartDelay delay;
+  Nanoseconds now = seconds(100);
+  delay.ended(now, seconds(1));
+  EXPECT_EQ(delay.left(now), Nanoseconds::zero());
+  std::vector<Nanoseconds> waits;
+  for (int i = 0; i < 8; ++i) {
+    delay.ended(now, seconds(1));
+    waits.push_back(delay.left(now));
+    now += delay.left(now);
+    EXPECT_EQ(delay.left(now), Nanoseconds::zero());
+  }
+  EXPECT_EQ(waits, (std::vector<Nanoseconds>{seconds(1), seconds(2), seconds(4), seconds(8),
+                                             seconds(16), seconds(32), seconds(60), seconds(60)}));
+  delay.ended(now, std::chrono::hours(1));
+  EXPECT_EQ(delay.left(now), Nanoseconds::zero());
+}
+
+TEST(NiceOf, WeightsAreStepsOfTheKernels) {
+  EXPECT_EQ(nice_of(1), 5);
+  EXPECT_EQ(nice_of(3.06), 0);
+  EXPECT_EQ(nice_of(1000), 0);
+  EXPECT_EQ(nice_of(1 / 1.25), 6);
+  EXPECT_EQ(nice_of(0.001), 19);
+}
+
+}  // namespace
+}  // namespace outboard::serve
+
+int main(int argc, char** argv) {
+  using namespace outboard;
+  if (argc < 2 || std::string_view(argv[1]) != "worker") {
+    testing::InitGoogleTest(&argc, argv);
+    return RUN_ALL_TESTS();
+  }
+  for (int i = 2; i < argc; ++i) {
+    if (std::string_view(argv[i]) != "--refuse") continue;
+    std::fprintf(stderr, "this worker refuses\n");
+    return 1;
+  }
+  const auto worked = serve::run_worker({.library = argv[0]}, [] {
+    auto engine = std::make_unique<serve::FakeEngine>();
+    engine->stage->escape = [] {
+      std::vector<float> results;
+      for (const serve::Attempt& attempt : serve::escape_attempts())
+        results.push_back(static_cast<float>(attempt.make()));
+      return results;
+    };
+    return Result<std::unique_ptr<engine::Engine>>(std::move(engine));
+  });
+  std::fprintf(stderr, "%s\n", worked.error().message.c_str());
+  return 1;
+}
