@@ -52,5 +52,21 @@ TEST(Trace, IsAListOfChromeEvents) {
   EXPECT_EQ(events.back()["args"]["reason"], "uploading");
 }
 
+TEST(Trace, ShowsTheWorkerInTheMiddleOfTheServersComputing) {
+  TraceEvent event;
+  event.place = Place::kServer;
+  event.run.request_id = 0x12ab;
+  event.run.wait_ns = 100'000;
+  event.run.server.compute_ns = 60'000;
+  event.run.server.hop_ns = 20'000;
+  const auto events = nlohmann::json::parse("[" + chrome_events({event}, 77, "app") + "]");
+  EXPECT_EQ(events[2]["args"]["name"], "workers of app");
+  EXPECT_EQ(events[3]["args"]["id"], "r00000000000012ab");
+  EXPECT_EQ(events[3]["args"]["hop_us"], 20.0);
+  EXPECT_EQ(events.back()["name"], "engine");
+  EXPECT_EQ(events.back()["ts"], 20.0 + 10.0);
+  EXPECT_EQ(events.back()["dur"], 40.0);
+}
+
 }  // namespace
 }  // namespace outboard::intercept

@@ -8,7 +8,6 @@
 #include <algorithm>
 #include <filesystem>
 #include <functional>
-#include <optional>
 #include <utility>
 
 #include "base/log.h"
@@ -129,15 +128,12 @@ class WorkerSession final : public engine::Session {
   Result<std::unique_ptr<engine::RunOutputs>> run(std::span<const engine::InputView> inputs,
                                                   std::span<const engine::OutputWanted> outputs,
                                                   engine::RunControl* control) override {
-    std::optional<Error> why;  // of the first attempt
-    for (;;) {
-      const auto attached = attach();
-      if (!attached) return tl::make_unexpected(why.value_or(attached.error()));
-      auto done = run_attached(**attached, inputs, outputs, control);
+    for (bool again = false;; again = true) {
+      OB_TRY(const auto attached, attach());
+      auto done = run_attached(*attached, inputs, outputs, control);
       if (done) return std::move(*done);
       TenantWorker::Explained& explained = done.error();
-      if (why || !explained.may_repeat) return tl::make_unexpected(std::move(explained.error));
-      why = std::move(explained.error);
+      if (again || !explained.may_repeat) return tl::make_unexpected(std::move(explained.error));
     }
   }
 

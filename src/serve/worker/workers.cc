@@ -49,8 +49,8 @@ int nice_of(double weight) {
 
 void RestartDelay::ended(Nanoseconds now, Nanoseconds lived) {
   times_ = lived < kSoon ? times_ + 1 : 1;
-  const int doublings = std::min(times_ - 2, 16);
-  not_before_ = times_ < 2 ? now : now + std::min(kFirst * (1 << doublings), kLongest);
+  const int doublings = std::min(times_ - kAtOnce - 1, 16);
+  not_before_ = times_ <= kAtOnce ? now : now + std::min(kFirst * (1 << doublings), kLongest);
 }
 
 Nanoseconds RestartDelay::left(Nanoseconds now) const {

@@ -23,12 +23,14 @@
 
 namespace outboard::serve {
 
-// When a worker that has ended may be started again. The first time at once; where it ends again
-// within `soon` of its start, after a second, two, four, up to a minute. Pure.
+// When a worker that has ended may be started again. Twice at once (a Run is made twice before its
+// model is to blame); where it ends again within kSoon of its start, after a second, two, four, up
+// to a minute. Pure.
 class RestartDelay {
  public:
   static constexpr Nanoseconds kSoon = std::chrono::minutes(1), kFirst = std::chrono::seconds(1),
                                kLongest = std::chrono::minutes(1);
+  static constexpr int kAtOnce = 2;
   void ended(Nanoseconds now, Nanoseconds lived);
   Nanoseconds left(Nanoseconds now) const;  // zero: it may start
   int times() const { return times_; }      // in a row
