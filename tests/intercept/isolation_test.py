@@ -176,11 +176,11 @@ class OneId(unittest.TestCase):
 
 class Choice(unittest.TestCase):
     def test_on_beyond_this_machine_and_off_within_it(self):
-        with Server("127.0.0.1:0") as near:
+        with Server("127.0.0.1:0", "--isolation", "auto") as near:
             self.assertEqual(status(near)["workers"], [])
             maps = pathlib.Path(f"/proc/{near.process.pid}/maps").read_text()
             self.assertIn("libonnxruntime", maps)
-        with Server("0.0.0.0:0", "--insecure") as far:
+        with Server("0.0.0.0:0", "--insecure", "--isolation", "auto") as far:
             far.address = far.address.replace("0.0.0.0", "127.0.0.1")
             self.assertEqual(len(status(far)["workers"]), 1)
         with Server("0.0.0.0:0", "--insecure", "--isolation", "off") as far:
