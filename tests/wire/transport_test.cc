@@ -111,6 +111,32 @@ TEST_P(Transport, SmallFramesCostOneReadEach) {
   EXPECT_EQ(receiver.bytes_received(), sender.bytes_sent());
 }
 
+// A look takes what is there, in several pieces if need be, and never waits.
+TEST_P(Transport, LookingTakesWhatIsThere) {
+  if (!b_->can_look()) GTEST_SKIP() << "this transport always waits";
+  std::array<std::byte, 100> got{};
+  const iovec space{got.data(), got.size()};
+  EXPECT_EQ(b_->read_what_is_there(std::span(&space, 1)).value(), 0u);
+  auto sent = numbers(150'000);
+  std::thread writer([&] {
+    iovec part{sent.data(), sent.size()};
+    EXPECT_TRUE(a_->write_all(std::span(&part, 1)));
+    a_.reset();
+  });
+  std::vector<std::byte> all;
+  for (;;) {
+    const auto n = b_->read_what_is_there(std::span(&space, 1));
+    if (!n) {
+      EXPECT_EQ(n.error().kind, ErrorKind::kDisconnected);
+      break;
+    }
+    all.insert(all.end(), got.begin(), got.begin() + static_cast<std::ptrdiff_t>(*n));
+    if (*n == 0) std::this_thread::yield();
+  }
+  EXPECT_EQ(all, sent);
+  writer.join();
+}
+
 TEST_P(Transport, TheEndOfTheStreamIsDisconnected) {
   Connection receiver(std::move(b_));
   a_.reset();

@@ -206,9 +206,21 @@ class TlsStream final : public Stream {
     for (;;) {
       OB_TRY(const std::size_t n, take(buffers));
       if (n > 0) return n;
-      OB_CHECK_OK(receive());
+      const iovec space = input_space();
+      OB_TRY(const std::size_t came, below_->read_some(std::span(&space, 1)));
+      received(came, space);
     }
   }
+  Result<std::size_t> read_what_is_there(std::span<const iovec> buffers) override {
+    OB_TRY(const std::size_t n, take(buffers));
+    if (n > 0) return n;
+    const iovec space = input_space();
+    OB_TRY(const std::size_t came, below_->read_what_is_there(std::span(&space, 1)));
+    if (came == 0) return std::size_t{0};
+    received(came, space);
+    return take(buffers);
+  }
+  bool can_look() const override { return below_->can_look(); }
 
   Result<void> write_all(std::span<iovec> buffers) override {
     small_.clear();
@@ -246,7 +258,9 @@ class TlsStream final : public Stream {
       std::byte probe;
       OB_TRY(const std::size_t below, below_->peek(std::span(&probe, 1)));
       if (below == 0) return std::size_t{0};
-      OB_CHECK_OK(receive());  // what is there: does not wait
+      const iovec space = input_space();
+      OB_TRY(const std::size_t came, below_->read_some(std::span(&space, 1)));  // does not wait
+      received(came, space);
     }
   }
   bool holds_bytes() const override {
@@ -275,13 +289,10 @@ class TlsStream final : public Stream {
   }
 
   // Input is touched by the one reader alone, so it needs no lock.
-  Result<void> receive() {
-    const std::span<std::byte> space = session_->input_space(input_bytes_).first(input_bytes_);
-    const iovec part{space.data(), space.size()};
-    OB_TRY(const std::size_t n, below_->read_some(std::span(&part, 1)));
-    session_->received(n);
-    if (n == space.size()) input_bytes_ = std::min(2 * input_bytes_, kMostInputBytes);
-    return {};
+  iovec input_space() { return {session_->input_space(input_bytes_).data(), input_bytes_}; }
+  void received(std::size_t came, const iovec& space) {
+    session_->received(came);
+    if (came == space.iov_len) input_bytes_ = std::min(2 * input_bytes_, kMostInputBytes);
   }
 
   Result<void> write(std::span<const std::byte> bytes) {
