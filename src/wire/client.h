@@ -35,6 +35,7 @@
 #include "wire/connection.h"
 #include "wire/messages.h"
 #include "wire/model_package.h"
+#include "wire/send_turns.h"
 #include "wire/shared_link.h"
 #include "wire/transport/endpoint.h"
 
@@ -82,7 +83,7 @@ class OutputSink {
 struct RunAccount {
   std::int64_t start_ns = 0;
   std::uint64_t request_id = 0;  // what the server's log calls it, and a worker's
-  std::uint64_t send_ns = 0;     // handing the request to the kernel
+  std::uint64_t send_ns = 0;     // until the kernel had the request (waiting for its turn included)
   std::uint64_t wait_ns = 0;     // from then to the reply's first byte
   std::uint64_t receive_ns = 0;  // the reply's bytes
   ServerTimes server;            // lies inside `wait` but for what of `receive` overlaps `send`
@@ -178,6 +179,9 @@ class Client {
   void count_frames(Pooled& pooled);
 
   void agree_on_coding(Pooled& pooled, const HelloReply& reply);
+  // Where the request is large and not in shared memory: in its turn.
+  SendTurns::Turn take_turn(const Pooled& pooled, std::span<const InputTensor> inputs,
+                            CancelToken* cancel);
   // The Run's own reply: tensors that the server wants first are sent.
   Result<FrameHeader> receive_run_header(Pooled& pooled, std::uint64_t id,
                                          const RunRequest& request,
@@ -211,6 +215,7 @@ class Client {
   std::atomic<const char*> transport_{""};
   SpeedMeter meter_;  // before the connections, which borrow both
   LinkRates rates_;
+  SendTurns turns_;
   std::mutex mutex_;
   std::vector<std::unique_ptr<Pooled>> idle_;
   std::set<std::uint32_t> closed_handles_;  // of sessions that are gone; closed where still open

@@ -114,6 +114,24 @@ Result<std::uint64_t> share_inputs(Connection& connection, SharedLink* shared, R
   return shared_bytes;
 }
 
+// The request's frame: its record, and the tensors that are neither in shared memory nor in chunks.
+Result<void> send_request(Connection& connection, const FrameHeader& header,
+                          const RunRequest& request, std::span<const InputTensor> inputs) {
+  const std::string record = encode(request);
+  constexpr std::size_t kInlineParts = 16;
+  std::array<iovec, kInlineParts> inline_parts;
+  std::vector<iovec> many_parts;
+  std::span<iovec> parts(inline_parts.data(), std::min(inputs.size() + 1, kInlineParts));
+  if (inputs.size() + 1 > kInlineParts) {
+    many_parts.resize(inputs.size() + 1);
+    parts = many_parts;
+  }
+  parts[0] = {const_cast<char*>(record.data()), record.size()};
+  for (std::size_t i = 0; i < inputs.size(); ++i)
+    parts[i + 1] = {const_cast<std::byte*>(inputs[i].data.data()), request.inputs[i].frame_bytes()};
+  return connection.send(header, parts);
+}
+
 // Reads the outputs of a reply into the sink. The outer Result is the stream's; `sink_error` is set
 // when the sink would not take an output, and the rest of the reply is drained. Outputs in chunks
 // come after all others, in their order.
@@ -175,6 +193,15 @@ std::function<bool()> stop_when(const CancelToken* cancel) {
 
 }  // namespace
 
+SendTurns::Turn Client::take_turn(const Pooled& pooled, std::span<const InputTensor> inputs,
+                                  CancelToken* cancel) {
+  std::uint64_t bytes = 0;
+  for (const InputTensor& input : inputs) bytes += input.data.size();
+  if (pooled.shared || bytes < SendTurns::kWorthWaitingBytes) return {};
+  const CancelWatch waking(cancel, [this] { turns_.wake(); });
+  return turns_.take(stop_when(cancel));
+}
+
 Result<FrameHeader> Client::receive_run_header(Pooled& pooled, std::uint64_t id,
                                                const RunRequest& request,
                                                std::span<const InputTensor> inputs,
@@ -200,35 +227,25 @@ Result<RunAccount> Client::run_on(Pooled& pooled, RunRequest& request,
   account.start_ns = now_ns();
   const std::uint64_t sent_before = connection.bytes_sent(),
                       received_before = connection.bytes_received();
+  SendTurns::Turn turn = take_turn(pooled, inputs, cancel);
   OB_TRY(const std::uint64_t shared_bytes,
          share_inputs(connection, pooled.shared.get(), request, inputs));
   if (pooled.coded) OB_CHECK_OK(pooled.coded->plan(request, inputs));
-  const std::string record = encode(request);
-  constexpr std::size_t kInlineParts = 16;
-  std::array<iovec, kInlineParts> inline_parts;
-  std::vector<iovec> many_parts;
-  std::span<iovec> parts(inline_parts.data(), std::min(inputs.size() + 1, kInlineParts));
-  if (inputs.size() + 1 > kInlineParts) {
-    many_parts.resize(inputs.size() + 1);
-    parts = many_parts;
-  }
-  parts[0] = {const_cast<char*>(record.data()), record.size()};
-  for (std::size_t i = 0; i < inputs.size(); ++i)
-    parts[i + 1] = {const_cast<std::byte*>(inputs[i].data.data()), request.inputs[i].frame_bytes()};
-
   // The frame lets a server that reads it stop at once; one that cannot sees the connection go.
   const CancelWatch watch(
       cancel, [&connection, id, waits = options_.waits_when_cancelled](bool politely) {
         const bool asked =
             politely && connection.try_send({.kind = FrameKind::kCancel, .request_id = id});
-        if (!asked || !waits) connection.stream().shut_down();
+        if (!asked || !waits) connection.shut_down();
       });
-  OB_CHECK_OK(connection.send(
-      {.kind = FrameKind::kRun, .request_id = id, .deadline_us = deadline_us}, parts));
+  OB_CHECK_OK(send_request(connection,
+                           {.kind = FrameKind::kRun, .request_id = id, .deadline_us = deadline_us},
+                           request, inputs));
   // A cancel that left before the Run did named nothing yet.
   if (options_.waits_when_cancelled && cancel != nullptr && cancel->is_cancelled())
     connection.try_send({.kind = FrameKind::kCancel, .request_id = id});
   if (pooled.coded) OB_CHECK_OK(pooled.coded->send_inputs(id, request, inputs, stop_when(cancel)));
+  turn.end();
   const std::int64_t sent = now_ns();
   auto header = receive_run_header(pooled, id, request, inputs, cancel);
   if (!header) return after_sending(std::move(header).error());
