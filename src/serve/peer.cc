@@ -9,6 +9,7 @@
 #include "base/limits.h"
 #include "base/log.h"
 #include "serve/convert.h"
+#include "wire/transport/ring_stream.h"
 
 namespace outboard::serve {
 namespace {
@@ -150,6 +151,8 @@ void Peer::agree_on_shared_memory(const wire::Hello& hello, wire::HelloReply& an
   same_user_ = descriptors->peer_is_same_user();
   shared_.statistics.shared_memory_connections.fetch_add(1);
   answer.features.push_back({wire::kFeatureSharedMemory, shared_link_->feature_data()});
+  if (wire::find_feature(hello.features, wire::kFeatureRings) != nullptr)
+    answer.features.push_back({wire::kFeatureRings, {}});
 }
 
 Result<void> Peer::reply_to_hello(const FrameHeader& hello, const wire::HelloReply& answer) {
@@ -166,6 +169,23 @@ Result<void> Peer::handle_region(const FrameHeader& header) {
   if (!shared_link_)
     return error(ErrorKind::kInvalid, "shared memory came, which was not agreed on");
   return shared_link_->receive_region(connection_, header);
+}
+
+Result<void> Peer::handle_rings(const FrameHeader& header) {
+  if (!shared_link_ || std::exchange(has_rings_, true))
+    return error(ErrorKind::kInvalid, "rings came, which were not agreed on, or twice");
+  if (connection_.buffered_bytes() > 0)
+    return error(ErrorKind::kInvalid, "bytes came behind rings, before they were answered");
+  wire::DescriptorPassing& descriptors = *connection_.stream().descriptors();
+  auto peer = wire::map_ring_region(descriptors.take_descriptor());
+  if (!peer) return reply_error(header, peer.error());
+  auto own = wire::make_ring_region();
+  if (!own) return reply_error(header, own.error());
+  shared_.watcher.end(watched_);  // what it sent would not be in step
+  OB_CHECK_OK(connection_.send_with({.kind = FrameKind::kRings, .request_id = header.request_id},
+                                    {}, own->descriptor()));
+  connection_.use_rings(std::move(*own), std::move(*peer));
+  return {};
 }
 
 Result<void> Peer::handle(const FrameHeader& header) {
@@ -200,6 +220,8 @@ Result<void> Peer::handle(const FrameHeader& header) {
     case FrameKind::kSplitMeasure:
     case FrameKind::kSplitJoin:
       return handle_split(header);
+    case FrameKind::kRings:
+      return handle_rings(header);
     case FrameKind::kStatus:
       return reply(header, FrameKind::kStatusReply, status_json(shared_, tenant_));
     default:

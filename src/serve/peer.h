@@ -39,7 +39,7 @@ class Peer {
   // Until the connection ends. `refuse`: answers the handshake with this error and ends.
   // `greeted`: the hello that the lobby has read already.
   void serve(const Error* refuse = nullptr, const Greeted* greeted = nullptr);
-  void shut_down() { connection_.stream().shut_down(); }
+  void shut_down() { connection_.shut_down(); }
   // Ends the request under way soon; the watcher calls it, and a server that stops at once.
   void stop();
 
@@ -58,6 +58,7 @@ class Peer {
   Result<void> handle_open(const wire::FrameHeader& header);
   Result<void> handle_close(const wire::FrameHeader& header);
   Result<void> handle_region(const wire::FrameHeader& header);
+  Result<void> handle_rings(const wire::FrameHeader& header);
   Result<void> handle_probe(const wire::FrameHeader& header);
   Result<void> handle_hint(const wire::FrameHeader& header);
   Result<void> handle_run(const wire::FrameHeader& header);
@@ -120,6 +121,7 @@ class Peer {
   std::map<std::uint32_t, SessionPool::Use> sessions_;  // by handle
   std::deque<std::unique_ptr<Store::Upload>> uploads_;
   std::unique_ptr<wire::SharedLink> shared_link_;  // where both sides agreed on it
+  bool has_rings_ = false;                         // likewise
   std::unique_ptr<wire::TensorCoder> coder_;       // likewise
   std::unique_ptr<wire::KnownTensors> known_;      // likewise
   wire::CodingHint hint_;                          // what the client told last

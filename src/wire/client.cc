@@ -11,6 +11,7 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "wire/client_internal.h"
+#include "wire/transport/ring_stream.h"
 
 namespace outboard::wire {
 namespace {
@@ -63,7 +64,7 @@ Result<std::unique_ptr<Client::Pooled>> Client::connect_once(bool offer_shared_m
   auto pooled = std::make_unique<Pooled>(std::move(stream));
   pooled->next_request = (next_connection_.fetch_add(1) << 32) + 1;
   Connection& connection = pooled->connection;
-  const CancelWatch watch(cancel, [&connection](bool) { connection.stream().shut_down(); });
+  const CancelWatch watch(cancel, [&connection](bool) { connection.shut_down(); });
   if (for_runs) connection.look_before_sleeping(looking_slots_);
   DescriptorPassing* const descriptors = connection.stream().descriptors();
   connection.stream().set_stall_timeout(options_.stall_timeout);
@@ -87,6 +88,7 @@ Result<std::unique_ptr<Client::Pooled>> Client::connect_once(bool offer_shared_m
   }
   if (pooled->shared) {
     hello.features.push_back({kFeatureSharedMemory, pooled->shared->feature_data()});
+    hello.features.push_back({kFeatureRings, {}});
     OB_CHECK_OK(connection.send_with(header, encode(hello), pooled->shared->descriptor()));
     pooled->shared->descriptor_sent();
   } else {
@@ -100,11 +102,30 @@ Result<std::unique_ptr<Client::Pooled>> Client::connect_once(bool offer_shared_m
   if (pooled->shared &&
       !pooled->shared->take_first_region(descriptors->take_descriptor(), accepted->data))
     return nullptr;
+  if (pooled->shared && find_feature(reply.features, kFeatureRings) != nullptr)
+    OB_CHECK_OK(agree_on_rings(*pooled));
   if (offers_coding) agree_on_coding(*pooled, reply);
   transport_ = pooled->shared ? "shared memory" : descriptors != nullptr ? "unix" : "tcp";
   const std::lock_guard lock(mutex_);
   hello_ = std::move(reply);
   return pooled;
+}
+
+// A side without memory for a ring goes on as before.
+Result<void> Client::agree_on_rings(Pooled& pooled) {
+  Connection& connection = pooled.connection;
+  auto own = make_ring_region();
+  if (!own) return {};
+  const std::uint64_t request = pooled.next_request++;
+  OB_CHECK_OK(connection.send_with({.kind = FrameKind::kRings, .request_id = request}, {},
+                                   own->descriptor()));
+  if (const auto reply = receive_reply(pooled, request, FrameKind::kRings); !reply) {
+    if (!std::exchange(pooled.reported_error, false)) return tl::make_unexpected(reply.error());
+    return {};
+  }
+  OB_TRY(PeerRegion peer, map_ring_region(connection.stream().descriptors()->take_descriptor()));
+  connection.use_rings(std::move(*own), std::move(peer));
+  return {};
 }
 
 // Data that cannot be read is a feature declined.

@@ -178,6 +178,7 @@ class Client {
   void close_handle(std::uint32_t handle);
   void count_frames(Pooled& pooled);
 
+  Result<void> agree_on_rings(Pooled& pooled);
   void agree_on_coding(Pooled& pooled, const HelloReply& reply);
   // Where the request is large and not in shared memory: in its turn.
   SendTurns::Turn take_turn(const Pooled& pooled, std::span<const InputTensor> inputs,

@@ -9,11 +9,12 @@
 
 #include "base/check.h"
 #include "base/limits.h"
+#include "wire/transport/ring_stream.h"
 
 namespace outboard::wire {
 
 Connection::Connection(std::unique_ptr<Stream> stream)
-    : stream_(std::move(stream)), buffer_(limits::kReceiveBufferBytes) {}
+    : stream_(std::move(stream)), bottom_(stream_.get()), buffer_(limits::kReceiveBufferBytes) {}
 
 Result<void> Connection::send(FrameHeader header, std::span<const iovec> parts) {
   constexpr std::size_t kInlineParts = 16;  // most Runs have fewer tensors: no allocation
@@ -94,6 +95,12 @@ bool Connection::try_send(FrameHeader header, std::string_view payload) {
 
 void Connection::look_before_sleeping(LookingSlots& slots) {
   if (stream_->can_look()) looking_slots_ = &slots;
+}
+
+void Connection::use_rings(SharedRegion own, PeerRegion peer) {
+  const std::lock_guard lock(send_mutex_);
+  OB_CHECK(held_.empty() && begin_ == end_ && payload_left_ == 0);
+  stream_ = make_ring_stream(std::move(stream_), std::move(own), std::move(peer));
 }
 
 // A read at a frame's start, which may take any time: see patience.h.

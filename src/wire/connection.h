@@ -23,6 +23,7 @@
 #include "base/result.h"
 #include "wire/frame.h"
 #include "wire/patience.h"
+#include "wire/transport/shared_memory.h"
 #include "wire/transport/stream.h"
 
 namespace outboard::wire {
@@ -41,6 +42,8 @@ class Connection {
   // The same, but it leaves with the next frame that is sent.
   void hold(FrameHeader header, std::string_view payload);
   Result<void> flush();  // sends what is held
+  // Both sides agreed to go on over rings: nothing may be buffered, held or under way.
+  void use_rings(SharedRegion own, PeerRegion peer);
   // A small frame, unless another thread is sending: then false, and nothing was sent.
   bool try_send(FrameHeader header, std::string_view payload = {});
 
@@ -55,6 +58,7 @@ class Connection {
   std::uint64_t payload_left() const { return payload_left_; }
 
   Stream& stream() { return *stream_; }
+  void shut_down() { bottom_->shut_down(); }  // any thread
   // Whether bytes that the peer sent ahead lie in the buffer (a watcher must look there first).
   std::size_t buffered_bytes() const { return end_ - begin_; }
   // The same bytes; they hold until the next receive.
@@ -73,6 +77,7 @@ class Connection {
   Result<std::size_t> wait_and_read(std::span<const iovec> space);
 
   std::unique_ptr<Stream> stream_;
+  Stream* const bottom_;  // what it was made with: stream_, or below it
   std::mutex send_mutex_;
   std::string held_;  // under send_mutex_
   std::vector<std::byte> buffer_;

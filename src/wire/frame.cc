@@ -49,6 +49,8 @@ std::string_view name_of(FrameKind kind) {
       return "tensors wanted";
     case FrameKind::kSharedRegion:
       return "shared region";
+    case FrameKind::kRings:
+      return "rings";
     case FrameKind::kStatus:
       return "status";
     case FrameKind::kStatusReply:
@@ -95,6 +97,7 @@ std::uint64_t length_limit(FrameKind kind) {
     case FrameKind::kSharedRegion:
       return 64;
     case FrameKind::kCancel:
+    case FrameKind::kRings:
     case FrameKind::kStatus:
       return 0;
     case FrameKind::kUploadChunk:

@@ -36,6 +36,7 @@ enum class FrameKind : std::uint8_t {
   kRun = 48,           // RunRequest record + tensors -> kRunResult
   kRunResult = 49,
   kSharedRegion = 50,   // SharedRegion record and a descriptor; not answered
+  kRings = 51,          // no payload, and a descriptor -> the same from the other side
   kTensorChunk = 52,    // ChunkRecord and body, after a Run or its result; not answered itself
   kCodingHint = 53,     // CodingHint record; not answered
   kTensorsWanted = 54,  // indices of inputs, in answer to a Run; answered by their chunks

@@ -38,6 +38,7 @@ inline constexpr std::uint32_t kFeatureHop = 8;  // no data: results have Server
 inline constexpr std::uint32_t kFeatureTensorCoding = 3;  // data: coding/speeds.h's CodingOffer
 inline constexpr std::uint32_t kFeatureKnownTensors = 4;  // data of the reply: encode_known_limit()
 inline constexpr std::uint32_t kFeatureSharedMemory = 2;  // data: as a shared region's record
+inline constexpr std::uint32_t kFeatureRings = 9;  // transport/ring_stream.h; with shared memory
 
 // The one with this number; nullptr: none.
 const Feature* find_feature(const std::vector<Feature>& features, std::uint32_t number);

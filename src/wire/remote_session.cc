@@ -198,7 +198,7 @@ SendTurns::Turn Client::take_turn(const Pooled& pooled, std::span<const InputTen
   std::uint64_t bytes = 0;
   for (const InputTensor& input : inputs) bytes += input.data.size();
   if (pooled.shared || bytes < SendTurns::kWorthWaitingBytes) return {};
-  const CancelWatch waking(cancel, [this] { turns_.wake(); });
+  const CancelWatch waking(cancel, [this](bool) { turns_.wake(); });
   return turns_.take(stop_when(cancel));
 }
 
@@ -319,7 +319,7 @@ Result<RunAccount> RemoteSession::run(std::span<const std::uint32_t> outputs,
     if (pooled.hello_ahead != 0) {
       OB_CHECK_OK(client_.open_ahead(pooled, *this));
     } else if (!pooled.open_handles.contains(handle_)) {
-      const CancelWatch watch(cancel, [&pooled](bool) { pooled.connection.stream().shut_down(); });
+      const CancelWatch watch(cancel, [&pooled](bool) { pooled.connection.shut_down(); });
       if (auto opened = client_.open_on(pooled, *this, client_.options_.stall_timeout); !opened)
         account = tl::make_unexpected(std::move(opened).error());
     }

@@ -172,6 +172,7 @@ std::vector<GoldenFrame> golden_frames() {
        encode(Hello{
            "outboard 0.1.0", "client", {{kFeatureSharedMemory, encode_shared_region(65536)}}})},
       {"shared_region", FrameKind::kSharedRegion, encode_shared_region(1u << 20)},
+      {"rings", FrameKind::kRings, {}},
       {"run_shared", FrameKind::kRun, run_shared_payload()},
       {"run_result_shared", FrameKind::kRunResult, run_result_shared_payload()},
       {"hello_coding", FrameKind::kHello,
