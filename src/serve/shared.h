@@ -46,7 +46,7 @@ struct Settings {
   std::size_t max_connections = 4096;
   std::uint64_t max_in_flight_bytes = std::uint64_t{4} << 30;  // inputs of all Runs under way
   std::size_t kept_buffer_bytes = std::size_t{256} << 20;
-  SplitSettings split;
+  SplitSettings split{};
   bool shared_memory = true;                                 // for clients of unix sockets
   std::uint64_t max_shared_bytes = std::uint64_t{16} << 30;  // for outputs, all connections
   bool tensor_coding = true;                                 // for clients that ask for it
