@@ -213,6 +213,8 @@ class Nearby(unittest.TestCase):
 
         # Another server takes the known name; and somebody claims the known server's identity.
         server.end()
+        wait_for(lambda: {row["where"] for (name, _), row in self.device.servers()[0].items() if name == "lab"} == {"known"},
+                 "the server's goodbye")
         other = self.far.serve("other", "--announce=LAB")
         other.announced()
         self.refused(self.device.outboard("run", "--", "true"), "no server was given", "a token is held for none",
