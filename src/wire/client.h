@@ -83,7 +83,8 @@ class OutputSink {
 struct RunAccount {
   std::int64_t start_ns = 0;
   std::uint64_t request_id = 0;  // what the server's log calls it, and a worker's
-  std::uint64_t send_ns = 0;     // until the kernel had the request (waiting for its turn included)
+  std::uint64_t send_ns = 0;     // until the kernel had the request
+  std::uint64_t turn_ns = 0;     // of that: until other Runs' requests had left
   std::uint64_t wait_ns = 0;     // from then to the reply's first byte
   std::uint64_t receive_ns = 0;  // the reply's bytes
   ServerTimes server;            // lies inside `wait` but for what of `receive` overlaps `send`

@@ -228,6 +228,9 @@ Result<RunAccount> Client::run_on(Pooled& pooled, RunRequest& request,
   const std::uint64_t sent_before = connection.bytes_sent(),
                       received_before = connection.bytes_received();
   SendTurns::Turn turn = take_turn(pooled, inputs, cancel);
+  const std::int64_t begun = now_ns();
+  account.turn_ns = static_cast<std::uint64_t>(begun - account.start_ns);
+  if (cancel != nullptr) cancel->heard(begun);  // until now nothing was asked of the server
   OB_TRY(const std::uint64_t shared_bytes,
          share_inputs(connection, pooled.shared.get(), request, inputs));
   if (pooled.coded) OB_CHECK_OK(pooled.coded->plan(request, inputs));

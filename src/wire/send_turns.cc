@@ -5,21 +5,24 @@ namespace outboard::wire {
 
 SendTurns::Turn SendTurns::take(const std::function<bool()>& stop) {
   std::unique_lock lock(mutex_);
-  const std::uint64_t ticket = next_++;
-  queue_.push_back(ticket);
-  changed_.wait_for(lock, kMostWait, [&] { return queue_.front() == ticket || (stop && stop()); });
-  return {this, ticket};
+  std::condition_variable changed;
+  const auto place = queue_.insert(queue_.end(), Place{&changed});
+  changed.wait_for(lock, kMostWait, [&] { return place == queue_.begin() || (stop && stop()); });
+  place->changed = nullptr;
+  return {this, place};
 }
 
 void SendTurns::wake() {
   const std::lock_guard lock(mutex_);
-  changed_.notify_all();
+  for (const Place& place : queue_)
+    if (place.changed != nullptr) place.changed->notify_one();
 }
 
-void SendTurns::leave(std::uint64_t ticket) {
+// Only the next one is woken: with many callers the others would wake in vain.
+void SendTurns::leave(Places::iterator place) {
   const std::lock_guard lock(mutex_);
-  queue_.remove(ticket);
-  changed_.notify_all();
+  queue_.erase(place);
+  if (!queue_.empty() && queue_.front().changed != nullptr) queue_.front().changed->notify_one();
 }
 
 }  // namespace outboard::wire

@@ -4,7 +4,7 @@
 // Connections that send at the same time share a link evenly, so all their requests are complete
 // together; then the link up is idle while all servers compute, and then all replies come together.
 // One after the other, the first is computed while the second is sent, and the link carries replies
-// meanwhile: 16 callers of MobileNet-v2 over 1 Gbps make 1.9 times the Runs (docs/benchmarks.md).
+// meanwhile (docs/benchmarks.md has figures).
 //
 // A turn is a courtesy, not a lock: nobody waits for longer than kMostWait, so a connection that
 // hangs holds the others up for no longer than that. Thread-safe.
@@ -27,34 +27,38 @@ class SendTurns {
   static constexpr std::chrono::milliseconds kMostWait{400};
 
   // In turn until end() or destruction.
-  class Turn {
-   public:
-    Turn() = default;  // nobody's turn
-    Turn(SendTurns* turns, std::uint64_t ticket) : turns_(turns), ticket_(ticket) {}
-    Turn(const Turn&) = delete;
-    Turn& operator=(const Turn&) = delete;
-    ~Turn() { end(); }
-    void end() {
-      if (turns_ != nullptr) std::exchange(turns_, nullptr)->leave(ticket_);
-    }
-
-   private:
-    SendTurns* turns_ = nullptr;
-    std::uint64_t ticket_ = 0;
-  };
-
+  class Turn;
   // First come, first served; returns at the latest after kMostWait, and soon after wake() where
   // `stop` (may be empty) has become true.
   Turn take(const std::function<bool()>& stop);
   void wake();  // some stop() may have changed
 
  private:
-  void leave(std::uint64_t ticket);
+  // One's place in the queue, of which the first one sends; waits by `changed`, nullptr: no longer.
+  struct Place {
+    std::condition_variable* changed = nullptr;
+  };
+  using Places = std::list<Place>;
+  void leave(Places::iterator place);
 
   std::mutex mutex_;
-  std::condition_variable changed_;
-  std::list<std::uint64_t> queue_;  // the first one sends
-  std::uint64_t next_ = 0;
+  Places queue_;
+};
+
+class SendTurns::Turn {
+ public:
+  Turn() = default;  // nobody's turn
+  Turn(SendTurns* turns, Places::iterator place) : turns_(turns), place_(place) {}
+  Turn(const Turn&) = delete;
+  Turn& operator=(const Turn&) = delete;
+  ~Turn() { end(); }
+  void end() {
+    if (turns_ != nullptr) std::exchange(turns_, nullptr)->leave(place_);
+  }
+
+ private:
+  SendTurns* turns_ = nullptr;
+  Places::iterator place_;
 };
 
 }  // namespace outboard::wire

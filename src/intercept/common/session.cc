@@ -333,7 +333,7 @@ void Session::ran_at_server(const Route& route, std::uint64_t time_ns,
   LinkEstimate& estimate = route.link->estimate();
   estimate.exchanged({.sent_bytes = run.bytes_sent,
                       .received_bytes = run.bytes_received,
-                      .until_reply_us = us(run.send_ns + run.wait_ns),
+                      .until_reply_us = us(run.send_ns - run.turn_ns + run.wait_ns),
                       .receive_us = us(run.receive_ns),
                       .server_receive_us = us(run.server.receive_ns),
                       .server_busy_us = us(run.server.queue_ns + run.server.compute_ns)});
