@@ -123,6 +123,8 @@ Result<void> Client::agree_on_rings(Pooled& pooled) {
     if (!std::exchange(pooled.reported_error, false)) return tl::make_unexpected(reply.error());
     return {};
   }
+  if (connection.buffered_bytes() > 0)
+    return error(ErrorKind::kInvalid, "bytes came behind rings, before they were in use");
   OB_TRY(PeerRegion peer, map_ring_region(connection.stream().descriptors()->take_descriptor()));
   connection.use_rings(std::move(*own), std::move(peer));
   return {};

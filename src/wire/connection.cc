@@ -86,6 +86,7 @@ bool Connection::try_send(FrameHeader header, std::string_view payload) {
       {{bytes.data(), bytes.size()}, {const_cast<char*>(payload.data()), payload.size()}}};
   const std::unique_lock lock(send_mutex_, std::try_to_lock);
   if (!lock.owns_lock() || !held_.empty() ||
+      !stream_->takes_at_once(kFrameHeaderBytes + payload.size()) ||
       !stream_->write_all(std::span(parts).first(payload.empty() ? 1 : 2)))
     return false;
   frames_sent_.fetch_add(1, std::memory_order_relaxed);

@@ -44,7 +44,8 @@ class Connection {
   Result<void> flush();  // sends what is held
   // Both sides agreed to go on over rings: nothing may be buffered, held or under way.
   void use_rings(SharedRegion own, PeerRegion peer);
-  // A small frame, unless another thread is sending: then false, and nothing was sent.
+  // A small frame, unless another thread is sending or a ring is full: then false, and nothing was
+  // sent.
   bool try_send(FrameHeader header, std::string_view payload = {});
 
   // The next frame's header. Its payload must be taken, read or skipped before the next one.

@@ -110,6 +110,48 @@ TEST(RingStream, WhatCameBeforeTheEndIsRead) {
   EXPECT_EQ(b->read_some(std::span(&part, 1)).error().kind, ErrorKind::kDisconnected);
 }
 
+// A peer that reads nothing: a writer does not wait for longer than its stall timeout, whoever set
+// it, nor for a peer that has gone, though wake-ups lie unread in the socket.
+TEST(RingStream, APeerThatDoesNotReadHoldsNobodyForEver) {
+  const std::vector<std::byte> much(200'000);
+  {
+    auto below = sockets();
+    below[0]->set_stall_timeout(std::chrono::milliseconds(20));
+    auto a = make_ring_region().value(), b = make_ring_region().value();
+    PeerRegion for_a = map_ring_region(FileDescriptor(::dup(b.descriptor()))).value();
+    const auto stream = make_ring_stream(std::move(below[0]), std::move(a), std::move(for_a));
+    EXPECT_TRUE(stream->takes_at_once(64u << 10));
+    EXPECT_EQ(write(*stream, much).error().kind, ErrorKind::kTimeout);
+    EXPECT_FALSE(stream->takes_at_once(1));
+  }
+  auto below = sockets();
+  auto a = make_ring_region().value(), b = make_ring_region().value();
+  PeerRegion for_a = map_ring_region(FileDescriptor(::dup(b.descriptor()))).value();
+  ASSERT_TRUE(write(*below[1], std::span(much).first(1)));
+  const auto stream = make_ring_stream(std::move(below[0]), std::move(a), std::move(for_a));
+  std::thread leaving([&] { below[1].reset(); });
+  EXPECT_EQ(write(*stream, much).error().kind, ErrorKind::kDisconnected);
+  leaving.join();
+  std::byte byte{};
+  EXPECT_EQ(stream->peek(std::span(&byte, 1)).error().kind, ErrorKind::kDisconnected);
+}
+
+// A reader that says it sleeps, and never takes a doorbell: the writer goes on.
+TEST(RingStream, DoorbellsThatNobodyTakesHoldNobodyUp) {
+  auto below = sockets();
+  auto own = make_ring_region().value();
+  SharedRegion hostile = make_ring_region().value();
+  PeerRegion peer = map_ring_region(FileDescriptor(::dup(hostile.descriptor()))).value();
+  const auto stream = make_ring_stream(std::move(below[0]), std::move(own), std::move(peer));
+  const std::uint32_t sleeps = 1;
+  std::memcpy(hostile.bytes().data() + 128, &sleeps, sizeof sleeps);
+  const std::byte byte{1};
+  for (std::uint64_t i = 1; i < 20'000; ++i) {
+    ASSERT_TRUE(write(*stream, std::span(&byte, 1))) << i;
+    std::memcpy(hostile.bytes().data() + 64, &i, sizeof i);  // it has read that
+  }
+}
+
 // A peer that counts more than there can be, in either direction.
 TEST(RingStream, ImpossibleCountersEndTheStream) {
   for (const std::size_t word : {0u, 64u}) {

@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "wire/transport/ring_stream.h"
 
+#include <poll.h>
+#include <sys/socket.h>
+
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <cerrno>
 #include <cstring>
 #include <new>
 #include <thread>
@@ -35,7 +39,8 @@ class RingStream final : public Stream, public DescriptorPassing {
         own_(std::move(own)),
         peer_(std::move(peer)),
         control_(new(own_.bytes().data()) Control{}),
-        peers_(reinterpret_cast<const Control*>(peer_.bytes().data())) {
+        peers_(reinterpret_cast<const Control*>(peer_.bytes().data())),
+        timeout_(below_->stall_timeout()) {
     own_.close_descriptor();
   }
 
@@ -80,13 +85,17 @@ class RingStream final : public Stream, public DescriptorPassing {
     timeout_ = timeout;
     below_->set_stall_timeout(timeout);
   }
+  std::chrono::milliseconds stall_timeout() const override { return timeout_; }
+  bool takes_at_once(std::size_t bytes) const override {
+    const auto free = room();
+    return free && *free >= bytes;
+  }
   void shut_down() override { below_->shut_down(); }
 
   Result<std::size_t> peek(std::span<std::byte> buffer) override {
     OB_TRY(const std::size_t n, copy(std::array{iovec{buffer.data(), buffer.size()}}));
     if (n > 0) return n;
-    std::byte probe;
-    OB_CHECK_OK(below_->peek(std::span(&probe, 1)));
+    OB_CHECK_OK(check_peer());
     return std::size_t{0};
   }
   bool holds_bytes() const override {
@@ -155,9 +164,20 @@ class RingStream final : public Stream, public DescriptorPassing {
     control_->written.store(written_, std::memory_order_release);
     std::atomic_thread_fence(std::memory_order_seq_cst);
     if (peers_->sleeps.load(std::memory_order_relaxed) == 0) return {};
-    std::byte doorbell{};
-    iovec part{&doorbell, 1};
-    return below_->write_all(std::span(&part, 1));
+    const std::byte doorbell{};
+    // Where the socket is full there are doorbells that were not read yet, which wake the reader.
+    if (::send(below_->poll_fd(), &doorbell, 1, MSG_DONTWAIT | MSG_NOSIGNAL) == 1 ||
+        errno == EAGAIN || errno == EWOULDBLOCK)
+      return {};
+    return error(ErrorKind::kDisconnected, "peer closed the connection");
+  }
+  // Doorbells that were not read would hide its end from a peek at the socket.
+  Result<void> check_peer() const {
+    pollfd poller{.fd = below_->poll_fd(), .events = POLLRDHUP, .revents = 0};
+    if (::poll(&poller, 1, 0) > 0 &&
+        (poller.revents & (POLLHUP | POLLRDHUP | POLLERR | POLLNVAL)) != 0)
+      return error(ErrorKind::kDisconnected, "peer closed the connection");
+    return {};
   }
   Result<std::uint64_t> room() const {
     const std::uint64_t unread = written_ - peers_->read.load(std::memory_order_acquire);
@@ -180,8 +200,7 @@ class RingStream final : public Stream, public DescriptorPassing {
         continue;
       }
       std::this_thread::sleep_for(kNap);
-      std::byte probe;
-      OB_CHECK_OK(below_->peek(std::span(&probe, 1)));  // whether it has gone
+      OB_CHECK_OK(check_peer());
       const std::chrono::milliseconds timeout = timeout_;
       if (timeout.count() > 0 && clock.now() - start > timeout)
         return error(ErrorKind::kTimeout, "peer took nothing for {} ms", timeout.count());
@@ -195,7 +214,7 @@ class RingStream final : public Stream, public DescriptorPassing {
   const Control* const peers_;
   std::uint64_t read_ = 0;     // the reader's
   std::uint64_t written_ = 0;  // the writer's
-  std::atomic<std::chrono::milliseconds> timeout_{std::chrono::milliseconds(0)};
+  std::atomic<std::chrono::milliseconds> timeout_;
 };
 
 }  // namespace

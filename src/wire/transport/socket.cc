@@ -71,6 +71,7 @@ class SocketStream : public Stream {
     ::setsockopt(fd_, SOL_SOCKET, SO_RCVTIMEO, &value, sizeof value);
     ::setsockopt(fd_, SOL_SOCKET, SO_SNDTIMEO, &value, sizeof value);
   }
+  std::chrono::milliseconds stall_timeout() const override { return timeout_; }
 
   void shut_down() override { ::shutdown(fd_, SHUT_RDWR); }
 

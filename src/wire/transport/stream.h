@@ -51,6 +51,11 @@ class Stream {
   // A read or write without any progress for this long fails with kTimeout. Zero: waits for ever
   // (the default).
   virtual void set_stall_timeout(std::chrono::milliseconds timeout) = 0;
+  virtual std::chrono::milliseconds stall_timeout() const { return std::chrono::milliseconds(0); }
+
+  // Whether so many bytes can be written now without waiting for the reader, where this is not what
+  // poll_fd() shows. For the writer.
+  virtual bool takes_at_once(std::size_t /*bytes*/) const { return true; }
 
   // Ends both directions and wakes whoever waits; the peer sees the end of the stream.
   virtual void shut_down() = 0;
