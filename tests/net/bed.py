@@ -309,6 +309,7 @@ class Server:
         self.folder.mkdir(parents=True, exist_ok=True)
         self._count += 1
         ready = self.folder / f"ready{self._count}"
+        ready.unlink(missing_ok=True)  # of a server that was killed, in the same folder
         with open(self.folder / "server.log", "ab") as log:
             self.process = self.link.popen(
                 [self.link._bed.build / "outboard", "serve", "--listen", self._listen, "--store", self.folder / "store",
