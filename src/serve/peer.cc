@@ -37,6 +37,7 @@ Peer::Peer(Shared& shared, Tenant& tenant, std::unique_ptr<wire::Stream> stream,
 }
 
 Peer::~Peer() {
+  for (const auto& part : parts_) shared_.split.abandon(part);
   shared_.watcher.end(watched_);
   shared_.watcher.remove(watched_);
   if (shared_link_) shared_.statistics.shared_memory_connections.fetch_sub(1);

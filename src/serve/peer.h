@@ -135,6 +135,7 @@ class Peer {
   DeviceQueue::Ticket ticket_;
   bool control_used_ = false;  // the control or the ticket was, and must be reset
   Watched watched_;
+  std::vector<split::exec::PlanId> parts_;  // built for this connection
 };
 
 }  // namespace outboard::serve

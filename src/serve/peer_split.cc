@@ -49,11 +49,13 @@ Result<void> Peer::handle_split(const FrameHeader& header) {
     std::string path = pin->path();
     return split::exec::HeldModel{std::move(path), std::shared_ptr<PinnedModel>(std::move(pin))};
   };
-  const auto answer = header.kind == FrameKind::kSplitAssign ? shared_.split.assign(bytes, models)
-                      : header.kind == FrameKind::kSplitConnect
-                          ? shared_.split.connect(bytes)
-                          : shared_.split.measure(bytes, models);
+  split::exec::PlanId built{};
+  const auto answer =
+      header.kind == FrameKind::kSplitAssign    ? shared_.split.assign(bytes, models, &built)
+      : header.kind == FrameKind::kSplitConnect ? shared_.split.connect(bytes)
+                                                : shared_.split.measure(bytes, models);
   if (!answer) return reply_error(header, answer.error());
+  if (header.kind == FrameKind::kSplitAssign) parts_.push_back(built);
   const auto kind = header.kind == FrameKind::kSplitAssign    ? FrameKind::kSplitReady
                     : header.kind == FrameKind::kSplitConnect ? FrameKind::kSplitConnected
                                                               : FrameKind::kSplitMeasured;

@@ -49,6 +49,19 @@ TEST(OnnxFile, RefusesWhatIsNoModel) {
   EXPECT_EQ(OnnxFile::open("/nowhere/model.onnx").error().kind, ErrorKind::kNotFound);
 }
 
+TEST(Graph, RefusesTensorsWhoseSizeOverflows) {
+  constexpr std::int64_t kHalf = std::int64_t{1} << 32;
+  for (const Shape& shape :
+       {Shape{1, 3, kHalf, kHalf}, Shape{1, 1, kHalf, 2}, Shape{kHalf, kHalf, kHalf, kHalf},
+        Shape{1, 1, std::int64_t{1} << 62, 1}}) {
+    ModelWriter m;
+    m.output(m.node("Relu", {m.input("x", shape)}));
+    const auto graph = build(m.bytes());
+    ASSERT_FALSE(graph) << ::testing::PrintToString(shape);
+    EXPECT_EQ(graph.error().kind, ErrorKind::kInvalid);
+  }
+}
+
 RC_GTEST_PROP(OnnxFile, NeverReadsBeyondACutModel, (std::uint64_t seed, std::uint16_t keep)) {
   const std::string whole = testing::random_image_model(seed % 50).bytes;
   const std::string bytes = whole.substr(0, keep % whole.size());

@@ -125,6 +125,12 @@ Result<Assignment> decode_assignment(std::span<const std::byte> bytes) {
     for (int d = 0; d < rank; ++d) shape.push_back(in.read<std::int64_t>());
     if (std::any_of(shape.begin(), shape.end(), [](auto d) { return d < 1 || d > kMostRows; }))
       return error(ErrorKind::kInvalid, "the shape of the input ({}) is not whole", name);
+    std::uint64_t elements = 1;
+    for (auto d : shape)
+      if (__builtin_mul_overflow(elements, static_cast<std::uint64_t>(d), &elements) ||
+          elements > limits::kTensorBytes)
+        return error(ErrorKind::kInvalid, "the input ({}) has more elements than any tensor may",
+                     name);
     a.input_shapes.insert_or_assign(std::move(name), std::move(shape));
   }
   OB_TRY(a.program, read_program(in));

@@ -108,7 +108,7 @@ Result<std::unique_ptr<Crew>> Crew::set_up(engine::Engine& engine,
         return tl::make_unexpected(std::move(done).error().while_doing(
             "linking up the node (" + members[at(blamed)].name + ")"));
       }
-      if (last) crew->part_->attach(i, crew->connections_[at(i)]);
+      if (last) OB_CHECK_OK(crew->part_->attach(i, crew->connections_[at(i)]));
     }
   crew->part_->start();
   crew->set_up_ms_ =

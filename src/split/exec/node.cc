@@ -78,7 +78,8 @@ Node::~Node() {
     entry->part->fail({ErrorKind::kDisconnected, "the server stops", 0});
 }
 
-Result<std::string> Node::assign(std::span<const std::byte> payload, const ModelSource& models) {
+Result<std::string> Node::assign(std::span<const std::byte> payload, const ModelSource& models,
+                                 PlanId* built) {
   OB_TRY(Assignment a, decode_assignment(payload));
   if (a.engine != engine_name(engine_))
     return error(ErrorKind::kRefused,
@@ -98,12 +99,10 @@ Result<std::string> Node::assign(std::span<const std::byte> payload, const Model
     return error(ErrorKind::kRefused,
                  "this node is too small for its part: {:.0f} MB are needed and it gives {:.0f}",
                  needed / 1e6, static_cast<double>(options_.memory_limit_bytes) / 1e6);
+  clear_out();
   {
     const std::lock_guard lock(mutex_);
-    std::erase_if(entries_, [](const auto& e) { return e.second->part->failure().has_value(); });
-    if (entries_.size() >= options_.max_parts)
-      return error(ErrorKind::kOverloaded, "this node has as many parts as it may ({})",
-                   options_.max_parts);
+    OB_CHECK_OK(check_room(a.id));
   }
   OB_TRY(auto part,
          Part::build(engine_, graph, a.program, a.host, a.participant,
@@ -114,8 +113,50 @@ Result<std::string> Node::assign(std::span<const std::byte> payload, const Model
            ready.memory_bytes);
   const PlanId id = a.id;
   const std::lock_guard lock(mutex_);
-  entries_[id] = std::make_shared<Entry>(Entry{std::move(part), std::move(a), std::move(model)});
+  OB_CHECK_OK(check_room(id));  // others have built meanwhile
+  entries_[id] = std::make_shared<Entry>(
+      Entry{std::move(part), std::move(a), std::move(model), Clock::monotonic().now()});
+  if (built != nullptr) *built = id;
   return encode(ready);
+}
+
+// With the mutex held.
+Result<void> Node::check_room(const PlanId& id) const {
+  if (entries_.contains(id))
+    return error(ErrorKind::kInvalid, "this node has a part of that plan already");
+  if (entries_.size() >= options_.max_parts)
+    return error(ErrorKind::kOverloaded, "this node has as many parts as it may ({})",
+                 options_.max_parts);
+  return {};
+}
+
+// Parts that have failed, and those whose host never came: where another node refuses its part the
+// host gives the plan up, and its connection may outlive that. They end outside the lock, as
+// ~Part joins threads.
+void Node::clear_out() {
+  std::vector<std::shared_ptr<Entry>> late, gone;
+  {
+    const std::lock_guard lock(mutex_);
+    const Nanoseconds now = Clock::monotonic().now();
+    std::erase_if(entries_, [&](const auto& e) {
+      const Entry& entry = *e.second;
+      const bool failed = entry.part->failure().has_value();
+      if (!failed &&
+          (entry.part->linked(entry.assignment.host) || now - entry.built < options_.time_to_join))
+        return false;
+      (failed ? gone : late).push_back(e.second);
+      return true;
+    });
+  }
+  for (const auto& entry : late)
+    entry->part->fail({ErrorKind::kTimeout, "the host did not join in time", 0});
+}
+
+void Node::abandon(const PlanId& id) {
+  const auto entry = find(id);
+  if (!entry || entry->part->linked(entry->assignment.host)) return;
+  entry->part->fail({ErrorKind::kDisconnected, "the host left before it joined", 0});
+  drop(id);
 }
 
 std::shared_ptr<Node::Entry> Node::find(const PlanId& id) const {
@@ -159,7 +200,7 @@ Result<std::string> Node::connect(std::span<const std::byte> payload) {
         !joined)
       return tl::make_unexpected(std::move(joined).error().while_doing(
           fmt::format("linking up with the participant ({}) at {}", other, address)));
-    entry->part->attach(other, *std::move(connection));
+    OB_CHECK_OK(entry->part->attach(other, *std::move(connection)));
   }
   return std::string();
 }
@@ -170,15 +211,19 @@ Result<void> Node::join(std::span<const std::byte> payload, wire::Connection& co
   const auto entry = find(join.id);
   if (!entry) return error(ErrorKind::kNotFound, "this node has no part of that plan");
   const auto neighbours = entry->part->neighbours();
-  if (std::find(neighbours.begin(), neighbours.end(), join.from) == neighbours.end() ||
-      entry->part->linked(join.from))
-    return error(ErrorKind::kInvalid, "the participant ({}) is no neighbour, or linked already",
-                 join.from);
-  OB_CHECK_OK(accepted());
-  // The host joins last: everything is linked, and frames may come.
-  if (join.from == entry->assignment.host) entry->part->start();
-  auto ended = entry->part->serve(join.from, connection);
-  if (join.from == entry->assignment.host) drop(join.id);
+  if (std::find(neighbours.begin(), neighbours.end(), join.from) == neighbours.end())
+    return error(ErrorKind::kInvalid, "the participant ({}) is no neighbour", join.from);
+  const bool is_host = join.from == entry->assignment.host;
+  bool admitted = false;
+  auto ended = entry->part->serve(join.from, connection, [&]() -> Result<void> {
+    admitted = true;
+    OB_CHECK_OK(accepted());
+    // The host joins last: everything is linked, and frames may come.
+    if (is_host) entry->part->start();
+    return {};
+  });
+  if (!admitted) return ended;
+  if (is_host) drop(join.id);
   log_info("split link ended from={} reason=\"{}\"", join.from, ended ? "" : ended.error().message);
   return ended;
 }

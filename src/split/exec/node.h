@@ -9,6 +9,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <functional>
 #include <map>
 #include <memory>
@@ -37,6 +38,8 @@ struct NodeOptions {
   std::function<Result<std::shared_ptr<wire::Connection>>(const std::string& address)> connect;
   std::uint64_t memory_limit_bytes = 0;  // of all parts; 0: none
   std::size_t max_parts = 16;
+  // A part whose host has not joined by then makes room for another.
+  std::chrono::milliseconds time_to_join = std::chrono::minutes(5);
   int threads = 0;  // PartOptions
 };
 
@@ -45,8 +48,12 @@ class Node {
   Node(engine::Engine& engine, NodeOptions options);
   ~Node();
 
-  // A request's payload in, a reply's payload out.
-  Result<std::string> assign(std::span<const std::byte> payload, const ModelSource& models);
+  // A request's payload in, a reply's payload out. `built`: the plan whose part there is now; who
+  // asked calls abandon() with it when the connection ends.
+  Result<std::string> assign(std::span<const std::byte> payload, const ModelSource& models,
+                             PlanId* built = nullptr);
+  // Gives up the plan's part unless the host has joined it.
+  void abandon(const PlanId& id);
   Result<std::string> connect(std::span<const std::byte> payload);
   // Time against rows of a model here, as profile JSON; slow the first time, then from memory.
   Result<std::string> measure(std::span<const std::byte> payload, const ModelSource& models);
@@ -63,9 +70,12 @@ class Node {
     std::shared_ptr<Part> part;
     Assignment assignment;
     HeldModel model;
+    Nanoseconds built{};
   };
   std::shared_ptr<Entry> find(const PlanId& id) const;
   void drop(const PlanId& id);
+  void clear_out();
+  Result<void> check_room(const PlanId& id) const;
 
   engine::Engine& engine_;
   const NodeOptions options_;

@@ -98,7 +98,7 @@ std::uint64_t Part::memory_bytes() const {
 
 void Part::start() {
   const std::lock_guard lock(mutex_);
-  if (std::exchange(started_, true)) return;
+  if (failure_ || std::exchange(started_, true)) return;
   computer_ = std::thread([this] { compute_all(); });
   for (int i = 0; i < participants(); ++i)
     if (links_[at(i)]->connection != nullptr)

@@ -22,6 +22,7 @@
 #include <atomic>
 #include <condition_variable>
 #include <deque>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -65,9 +66,12 @@ class Part {
   Part& operator=(const Part&) = delete;
 
   // The link to a neighbour, before start(). attach(): with a thread that receives; serve(): the
-  // calling thread does, until the link or the part ends.
-  void attach(int neighbour, std::shared_ptr<wire::Connection> connection);
-  Result<void> serve(int neighbour, wire::Connection& connection);
+  // calling thread does, until the link or the part ends. `admitted` is called once nobody else
+  // can make this link, and before it is used; what it returns ends the part. kInvalid: there is,
+  // or was, a link to this neighbour; the part goes on with that one.
+  Result<void> attach(int neighbour, std::shared_ptr<wire::Connection> connection);
+  Result<void> serve(int neighbour, wire::Connection& connection,
+                     const std::function<Result<void>()>& admitted);
   bool linked(int neighbour) const;
   // Neighbours that this participant exchanges rows with, or must report to.
   std::vector<int> neighbours() const;
@@ -107,6 +111,7 @@ class Part {
   };
   using Work = std::pair<std::int64_t, int>;  // key (frame first), step
   struct Link {
+    bool taken = false;  // by a connection, for ever: a part outlives none of its links
     std::shared_ptr<wire::Connection> owned;
     wire::Connection* connection = nullptr;
     std::set<Work> queue;  // messages that may leave
@@ -132,6 +137,7 @@ class Part {
   Result<void> receive_report(int neighbour, wire::Connection& connection,
                               const wire::FrameHeader& header);
   Result<void> receive_all(int neighbour, wire::Connection& connection);
+  Result<void> take(int neighbour);
   void fail_link(int neighbour, const Error& error);
   void send_report(Context& context);
 

@@ -45,16 +45,35 @@ std::vector<int> Part::neighbours() const {
   return out;
 }
 
-void Part::attach(int neighbour, std::shared_ptr<wire::Connection> connection) {
+// With the mutex held. Two connections may ask for one link at the same time.
+Result<void> Part::take(int neighbour) {
+  if (failure_) return tl::make_unexpected(*failure_);
+  if (std::exchange(links_[at(neighbour)]->taken, true))
+    return error(ErrorKind::kInvalid, "the participant ({}) is linked already", neighbour);
+  return {};
+}
+
+Result<void> Part::attach(int neighbour, std::shared_ptr<wire::Connection> connection) {
   Link& link = *links_[at(neighbour)];
   const std::lock_guard lock(mutex_);
+  OB_CHECK_OK(take(neighbour));
   link.owned = std::move(connection);
   link.connection = link.owned.get();
   link.receiver =
       std::thread([this, neighbour, &link] { (void)receive_all(neighbour, *link.owned); });
+  return {};
 }
 
-Result<void> Part::serve(int neighbour, wire::Connection& connection) {
+Result<void> Part::serve(int neighbour, wire::Connection& connection,
+                         const std::function<Result<void>()>& admitted) {
+  {
+    const std::lock_guard lock(mutex_);
+    OB_CHECK_OK(take(neighbour));
+  }
+  if (auto told = admitted(); !told) {
+    fail_link(neighbour, told.error());
+    return told;
+  }
   {
     const std::lock_guard lock(mutex_);
     if (failure_) return tl::make_unexpected(*failure_);
@@ -65,7 +84,7 @@ Result<void> Part::serve(int neighbour, wire::Connection& connection) {
     changed_.notify_all();
   }
   auto ended = receive_all(neighbour, connection);
-  // The sender uses the connection, which is the caller's.
+  // The sender uses the connection, which is the caller's. The part has failed: nobody starts one.
   if (links_[at(neighbour)]->sender.joinable()) links_[at(neighbour)]->sender.join();
   const std::lock_guard lock(mutex_);
   links_[at(neighbour)]->connection = nullptr;

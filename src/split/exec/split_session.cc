@@ -63,13 +63,13 @@ class RemoteSink final : public wire::OutputSink {
 
 }  // namespace
 
-// Only inputs of exactly the planned shapes.
+// Only inputs of exactly the planned shapes and types.
 bool SplitSession::fits(std::span<const engine::InputView> inputs) const {
   if (!graph_ || inputs.size() != graph_->inputs.size()) return false;
   for (std::size_t i = 0; i < inputs.size(); ++i) {
     const Tensor& t = graph_->tensors[at(graph_->inputs[i])];
     if (!std::equal(t.shape.begin(), t.shape.end(), inputs[i].dims.begin(), inputs[i].dims.end()) ||
-        info().inputs[i].name != t.name)
+        t.element_type != static_cast<int>(inputs[i].type) || info().inputs[i].name != t.name)
       return false;
   }
   return true;
@@ -94,6 +94,9 @@ Result<std::unique_ptr<engine::RunOutputs>> SplitSession::run(
   std::shared_ptr<Crew> crew;
   int whole_on = options_.host;
   double budget_us = 0;
+  // What comes from elsewhere comes in memory of its own.
+  const bool plain = std::all_of(outputs.begin(), outputs.end(),
+                                 [](const auto& w) { return w.buffer == nullptr; });
   {
     const std::lock_guard lock(mutex_);
     ++in_flight_;
@@ -102,7 +105,7 @@ Result<std::unique_ptr<engine::RunOutputs>> SplitSession::run(
       crew = crew_;
       // The floor is for models that take no time.
       budget_us = std::max(options_.least_budget_us, guard_->budget_us());
-    } else if (in_flight_ > 1 && crew_ && fits(inputs)) {
+    } else if (in_flight_ > 1 && plain && crew_ && fits(inputs)) {
       // Busy: whole images, to whoever is done first by what each takes for one.
       double best = 0;
       for (int m = 0; m < static_cast<int>(options_.members.size()); ++m) {
@@ -149,26 +152,26 @@ Result<std::unique_ptr<engine::RunOutputs>> SplitSession::run(
                           in.data.size()},
                          in.data});
     std::vector<std::uint32_t> indices;
-    bool plain = true;
-    for (const auto& w : outputs) {
-      indices.push_back(w.index);
-      plain &= w.buffer == nullptr;
-    }
+    for (const auto& w : outputs) indices.push_back(w.index);
     std::shared_ptr<wire::RemoteSession> remote;
     {
       const std::lock_guard lock(mutex_);
-      if (plain) remote = whole_[at(whole_on)];
+      remote = whole_[at(whole_on)];
     }
     auto copy = std::make_unique<OwnedOutputs>();
     RemoteSink sink(*copy);
-    if (remote && remote->run(indices, tensors, sink)) {
+    if (remote) {
+      const auto ran = remote->run(indices, tensors, sink);
       const std::lock_guard lock(mutex_);
-      ++status_.handed_out_runs;
-      return copy;
+      if (ran) {
+        ++status_.handed_out_runs;
+        return copy;
+      }
+      // What the engine says is about this Run alone. Another may have opened a new one meanwhile.
+      if (ran.error().kind != ErrorKind::kEngine && whole_[at(whole_on)] == remote)
+        whole_[at(whole_on)].reset();
+      ++status_.rescued_runs;
     }
-    const std::lock_guard lock(mutex_);
-    whole_[at(whole_on)].reset();
-    ++status_.rescued_runs;
   }
   {
     const std::lock_guard lock(mutex_);

@@ -6,6 +6,7 @@
 #include <map>
 #include <tuple>
 
+#include "base/limits.h"
 #include "split/graph/constants.h"
 
 namespace outboard::split::exec {
@@ -30,6 +31,9 @@ class Compiler {
     add_edges();
     if (out_.is_host) add_ends();
     OB_CHECK_OK(add_copies());
+    if (sizeless_ >= 0)
+      return error(ErrorKind::kInvalid, "the size of the tensor ({}) is unknown or beyond {} bytes",
+                   graph_.tensors[at(sizeless_)].name, limits::kTensorBytes);
     for (auto& b : out_.buffers) {
       b.offset = out_.frame_bytes;
       out_.frame_bytes += (b.size_bytes + kAlignment - 1) / kAlignment * kAlignment;
@@ -54,14 +58,19 @@ class Compiler {
   int add_buffer(TensorRows r) {
     const Tensor& t = graph_.tensors[at(r.tensor)];
     Buffer b{r.tensor, r.rows, t.band(r.rows), 1, 0, 0, 0};
-    auto total = static_cast<std::int64_t>(element_size_bytes(t.element_type));
-    for (auto d : b.shape) total *= d;
-    if (t.kind == TensorKind::kRows) {
+    // Memory is reserved and rows are received by it: it must be a size, and no sum may overflow.
+    std::int64_t total = element_count(b.shape) * element_size_bytes(t.element_type);
+    if (std::any_of(b.shape.begin(), b.shape.end(), [](auto d) { return d < 0; }) ||
+        total > static_cast<std::int64_t>(limits::kTensorBytes)) {
+      sizeless_ = r.tensor;
+      total = 0;
+    }
+    if (t.kind == TensorKind::kRows && total > 0) {
       b.lead = t.outer;
       for (int i = 0; i < t.axis; ++i) b.lead *= t.shape[at(i)];
     }
     b.size_bytes = static_cast<std::uint64_t>(total);
-    b.tail_bytes = r.rows.empty() ? 0 : total / b.lead / r.rows.count();
+    b.tail_bytes = r.rows.empty() || total == 0 ? 0 : total / b.lead / r.rows.count();
     out_.buffers.push_back(std::move(b));
     return static_cast<int>(out_.buffers.size()) - 1;
   }
@@ -195,6 +204,7 @@ class Compiler {
   Steps out_;
   std::map<std::tuple<int, int, int>, int> known_;
   std::vector<int> sources_;
+  int sizeless_ = -1;  // a tensor whose size is none that memory can be reserved by
   std::vector<int> step_of_task_;
 };
 

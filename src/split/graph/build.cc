@@ -8,8 +8,10 @@
 #include <onnx/onnx_pb.h>
 
 #include <algorithm>
+#include <limits>
 #include <set>
 
+#include "base/limits.h"
 #include "split/graph/attributes.h"
 #include "split/graph/constants.h"
 #include "split/graph/graph.h"
@@ -90,8 +92,10 @@ int input_axis(const Shape& shape) {
 void Builder::set_rows(Tensor& t, int axis, int outer, int extent) const {
   const std::int64_t bytes =
       std::max<std::int64_t>(0, element_count(t.shape)) * element_size_bytes(t.element_type);
-  const std::int64_t n =
-      axis < 0 ? 1 : t.shape[static_cast<std::size_t>(axis)] / (std::int64_t{outer} * extent);
+  std::int64_t n = 1;
+  if (axis >= 0 && outer > 0 && extent > 0)
+    n = t.shape[static_cast<std::size_t>(axis)] / (std::int64_t{outer} * extent);
+  if (n > std::numeric_limits<int>::max()) n = 1;
   t.kind = axis < 0 || n < 2 ? TensorKind::kWhole : TensorKind::kRows;
   const bool rows = t.kind == TensorKind::kRows;
   t.axis = rows ? axis : -1;
@@ -548,8 +552,23 @@ const Tensor& Graph::main_output(const Unit& unit) const {
                                                                       : op.outputs[0])];
 }
 
+// Dimensions come from the model, or from the host of a split inference; what follows adds sizes up
+// and reserves memory by them. Dimensions that depend on data are not known yet.
+Result<void> check_sizes(const Graph& graph) {
+  for (const Tensor& t : graph.tensors) {
+    const bool known = std::all_of(t.shape.begin(), t.shape.end(), [](auto d) { return d >= 0; });
+    if (known && element_count(t.shape) * element_size_bytes(t.element_type) >
+                     static_cast<std::int64_t>(limits::kTensorBytes))
+      return error(ErrorKind::kInvalid, "the tensor ({}) has more than {} bytes", t.name,
+                   limits::kTensorBytes);
+  }
+  return {};
+}
+
 Result<Graph> build_graph(std::shared_ptr<const OnnxFile> file, const GraphOptions& options) {
-  return Builder(std::move(file), options).build();
+  OB_TRY(Graph graph, Builder(std::move(file), options).build());
+  OB_CHECK_OK(check_sizes(graph));
+  return graph;
 }
 
 }  // namespace outboard::split

@@ -3,6 +3,7 @@
 
 #include <onnx/onnx_pb.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <functional>
@@ -219,8 +220,9 @@ int element_size_bytes(int type) {
 
 std::int64_t element_count(const Dims& dims) {
   std::int64_t n = 1;
-  for (auto d : dims) n *= d;
-  return n;
+  for (auto d : dims)
+    if (__builtin_mul_overflow(n, d, &n)) n = kMostElements;
+  return std::clamp(n, -kMostElements, kMostElements);
 }
 
 std::optional<ConstValue> const_value(const TensorProto& tensor, std::span<const std::byte> raw) {

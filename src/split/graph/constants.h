@@ -37,6 +37,9 @@ onnx::TensorProto to_proto(const ConstValue& value, const std::string& name);
 
 // The bytes of one element; 0 for strings and unknown types.
 int element_size_bytes(int element_type);
+// Saturates, so that the count times any element's size is a number of bytes. Negative or 0 for a
+// shape that is not known.
+inline constexpr std::int64_t kMostElements = std::int64_t{1} << 59;
 std::int64_t element_count(const std::vector<std::int64_t>& dims);
 
 // The outputs of a node all of whose inputs are known (null: an absent optional input), when the

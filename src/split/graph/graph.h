@@ -136,7 +136,8 @@ struct GraphOptions {
   ShapeMap shapes;
 };
 
-// Errors: kInvalid for a model without a fixed input shape, a cycle, or an operator used wrongly.
+// Errors: kInvalid for a model without a fixed input shape, a cycle, an operator used wrongly, or a
+// tensor beyond limits::kTensorBytes.
 Result<Graph> build_graph(std::shared_ptr<const OnnxFile> file, const GraphOptions& options = {});
 
 }  // namespace outboard::split

@@ -90,7 +90,8 @@ Rule pool(const Site& site) {
     return host_rule("it returns the indices of the maxima");
   const bool ceil_mode = attribute_int(site.node, "ceil_mode", 0) != 0;
   Rule rule = windowed(site, geometry(site.node, kernel), x.shape[1], ceil_mode);
-  rule.flops = static_cast<double>(element_count(rule.shapes[0]) * element_count(kernel));
+  rule.flops = static_cast<double>(element_count(rule.shapes[0])) *
+               static_cast<double>(element_count(kernel));
   return rule;
 }
 

@@ -58,6 +58,18 @@ TEST(Assignment, CutOffAnywhereIsRefused) {
   EXPECT_FALSE(decode_assignment(bytes_of(text + "x")));
 }
 
+TEST(Assignment, OfAnInputWhoseSizeOverflowsIsRefused) {
+  const auto graph = testing::graph_of_bytes(testing::random_image_model(12).bytes);
+  Assignment a = example(*graph);
+  const std::int64_t most = 1 << 24;
+  for (const Shape& shape : {Shape{most, most}, Shape{most, most, most}, Shape(32, most)}) {
+    a.input_shapes.begin()->second = shape;
+    const auto back = decode_assignment(bytes_of(encode(a)));
+    ASSERT_FALSE(back) << shape.size();
+    EXPECT_EQ(back.error().kind, ErrorKind::kInvalid);
+  }
+}
+
 TEST(Assignment, WithAWrongByteIsRefusedOrCanBeLaidOut) {
   const auto graph = testing::graph_of_bytes(testing::random_image_model(12).bytes);
   const std::string text = encode(example(*graph));

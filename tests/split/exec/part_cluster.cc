@@ -87,8 +87,10 @@ Result<std::unique_ptr<PartCluster>> make_cluster(std::shared_ptr<const Graph> g
         ends.first = wrap(std::move(ends.first), i, j);
         ends.second = wrap(std::move(ends.second), j, i);
       }
-      cluster->parts[at(i)]->attach(j, std::make_shared<wire::Connection>(std::move(ends.first)));
-      cluster->parts[at(j)]->attach(i, std::make_shared<wire::Connection>(std::move(ends.second)));
+      OB_CHECK_OK(cluster->parts[at(i)]->attach(
+          j, std::make_shared<wire::Connection>(std::move(ends.first))));
+      OB_CHECK_OK(cluster->parts[at(j)]->attach(
+          i, std::make_shared<wire::Connection>(std::move(ends.second))));
     }
   for (auto& part : cluster->parts) part->start();
   return cluster;

@@ -79,6 +79,13 @@ void TestNode::serve(std::shared_ptr<wire::Connection> connection) {
   const auto models = [this](const Sha256&) -> Result<exec::HeldModel> {
     return exec::HeldModel{path_, nullptr};
   };
+  struct Built {
+    exec::Node& node;
+    std::vector<exec::PlanId> parts;
+    ~Built() {
+      for (const auto& part : parts) node.abandon(part);
+    }
+  } built{*node_, {}};
   for (;;) {
     const auto header = c.receive_header();
     if (!header) return;
@@ -105,7 +112,9 @@ void TestNode::serve(std::shared_ptr<wire::Connection> connection) {
       answer = wire::encode(state);
     } else if (header->kind == FrameKind::kSplitAssign) {
       kind = FrameKind::kSplitReady;
-      answer = node_->assign(bytes, models);
+      exec::PlanId id{};
+      answer = node_->assign(bytes, models, &id);
+      if (answer) built.parts.push_back(id);
     } else if (header->kind == FrameKind::kSplitConnect) {
       kind = FrameKind::kSplitConnected;
       answer = node_->connect(bytes);
