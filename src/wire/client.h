@@ -73,6 +73,11 @@ class OutputSink {
   // Memory for `header.data_bytes` bytes of output `index` (position in RunRequest's outputs); the
   // wire writes into it directly. An error is returned from run() once the reply has been drained.
   virtual Result<std::span<std::byte>> allocate(std::size_t index, const TensorHeader& header) = 0;
+  // Whether a string tensor's `header.data_bytes` bytes may come: asked before they are read into
+  // memory of the wire's own.
+  virtual Result<void> admit_strings(std::size_t /*index*/, const TensorHeader& /*header*/) {
+    return {};
+  }
   // A string tensor's elements; the views hold during the call.
   virtual Result<void> strings(std::size_t index, const TensorHeader& header,
                                std::span<const std::string_view> elements) = 0;

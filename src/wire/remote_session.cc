@@ -142,6 +142,10 @@ Result<void> receive_outputs(Connection& connection, const SharedLink* shared, C
   for (std::size_t i = 0; i < result.outputs.size() && !sink_error; ++i) {
     const TensorHeader& header = result.outputs[i];
     if (header.type == ElementType::kString) {
+      if (auto admitted = sink.admit_strings(i, header); !admitted) {
+        sink_error = std::move(admitted).error();
+        break;
+      }
       OB_TRY(const std::string data, connection.read_string(header.data_bytes));
       OB_TRY(const auto elements,
              decode_strings(bytes_of(data), element_count(header.dims).value_or(0)));

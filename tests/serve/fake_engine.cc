@@ -53,6 +53,15 @@ class Outputs final : public engine::RunOutputs {
   std::vector<std::byte> bytes_;
 };
 
+class Texts final : public engine::RunOutputs {
+ public:
+  explicit Texts(std::size_t count) {
+    values_.push_back({.type = engine::ElementType::kString,
+                       .dims = {static_cast<std::int64_t>(count)},
+                       .strings = std::vector<std::string_view>(count)});
+  }
+};
+
 [[noreturn]] void hang() {
   std::mutex mutex;
   std::condition_variable never;
@@ -76,6 +85,7 @@ class Session final : public engine::Session {
     if (word_ == "fixed") info_.inputs.back().dims = {65536};
     value.name = "y";
     if (word_ == "fixed" || word_ == "lying") value.dims = {65536};
+    if (word_ == "texts") value.type = engine::ElementType::kString;
     if (word_ == "sequence") {
       value.kind = "sequence";
       value.type = engine::ElementType::kUndefined;
@@ -98,6 +108,9 @@ class Session final : public engine::Session {
     if (word_ == "external") return outputs_of(external_);
     if (word_ == "big")
       return outputs_of(std::string(inputs[0].data.size() / sizeof(float) << 20, 'b'));
+    if (word_ == "texts")
+      return std::unique_ptr<engine::RunOutputs>(
+          std::make_unique<Texts>(inputs[0].data.size() / sizeof(float) << 18));
     if (word_ == "block" && !wait(static_cast<Control&>(*control)))
       return tl::make_unexpected(Error{ErrorKind::kCancelled, "terminated", 1});
     if (word_.starts_with("sleep")) sleep(std::chrono::milliseconds(std::stoi(word_.substr(5))));

@@ -9,6 +9,7 @@
 //   "crash"   dies by a signal when it runs, "crash-open" when it is opened
 //   "hang"    never ends a Run, whatever its control says; "hang-open" never opens
 //   "big"     one output of a MiB for each element of the input
+//   "texts"   one output of 2^18 empty strings for each element of the input
 //   "external" its output is the bytes of its external data (floats)
 //   "escape"  its output is what Stage::escape returns
 //   "reject"  cannot be opened;  "fail" opens, and its Runs fail;  "sequence" has no tensor output

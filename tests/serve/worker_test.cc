@@ -2,15 +2,20 @@
 // Worker processes with the fake engine: this program, called as `worker`, is one.
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cstring>
 #include <thread>
 
+#include "base/log.h"
 #include "serve/worker/inside.h"
 #include "serve/worker/workers.h"
 #include "tests/serve/escape.h"
 #include "tests/serve/support.h"
+#include "wire/frame.h"
+#include "wire/transport/socket.h"
 
 namespace outboard::serve {
 namespace {
@@ -153,6 +158,25 @@ TEST(Worker, AModelThatCrashesWhileItIsOpenedIsAnErrorOfOpening) {
       << opened.error().message;
 }
 
+TEST(Worker, AnOpeningThatDiedOfAnothersIsMadeOnceMore) {
+  Isolated isolated;
+  const auto client = isolated.client("hang-open");
+  client->send(wire::FrameKind::kSessionOpen,
+               wire::encode(wire::SessionOpen{1, manifest_of({{"model", "hang-open"}}).id(), {}}));
+  std::int64_t first = 0, second = 0;
+  isolated.wait_until([&] { return (first = isolated.pid_of("local")) != 0; });
+  ASSERT_EQ(::kill(static_cast<pid_t>(first), SIGKILL), 0);
+  isolated.wait_until([&] {
+    second = isolated.pid_of("local");
+    return second != 0 && second != first;
+  });
+  ASSERT_EQ(::kill(static_cast<pid_t>(second), SIGKILL), 0);
+  const auto opened = client->receive();  // once
+  ASSERT_FALSE(opened);
+  EXPECT_EQ(opened.error().kind, ErrorKind::kInternal) << opened.error().message;
+  EXPECT_EQ(isolated.workers->failed(), 2u);
+}
+
 TEST(Worker, WhoseModelsKeepCrashingWaitsForTheNextOne) {
   Isolated isolated;
   const auto client = isolated.client("crash-open");
@@ -268,6 +292,16 @@ TEST(Worker, ClaimsNoMoreOfTheServersMemoryThanItMayHave) {
   ASSERT_TRUE(run(*client, {1, 2}));
 }
 
+TEST(Worker, ClaimsNoMoreByManySmallStrings) {
+  Isolated isolated([](Workers::Options& options) { options.memory_bytes = 32u << 20; });
+  const auto client = isolated.client_with("texts");
+  ASSERT_TRUE(run(*client, {1}));
+  const auto refused = run(*client, {1, 2, 3, 4});  // 4 MiB of lengths, and 48 of elements
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().kind, ErrorKind::kRefused);
+  ASSERT_TRUE(run(*client, {1}));
+}
+
 TEST(Worker, ManyRunsAtOnce) {
   Isolated isolated;
   std::vector<std::thread> threads;
@@ -295,11 +329,44 @@ TEST(Worker, KilledFromOutsideItIsReplaced) {
   EXPECT_NE(isolated.pid_of("local"), before);
 }
 
+TEST(Worker, IsReapedThoughItsOutputIsHeldOpen) {
+  Isolated isolated([](Workers::Options& options) { options.command.push_back("--hands-out"); });
+  const auto client = isolated.client_with("escape");
+  const auto handed = run(*client, kX);
+  ASSERT_TRUE(handed) << handed.error().message;
+  ASSERT_GE(handed->at(0), 1);
+  const std::int64_t before = isolated.pid_of("local");
+  ASSERT_EQ(::kill(static_cast<pid_t>(before), SIGKILL), 0);
+  isolated.wait_until([&] { return isolated.pid_of("local") != before; });
+  const auto next = isolated.client_with("echo");
+  expect_runs(*next);
+}
+
+std::atomic<int> lines_said{0};
+
+TEST(Worker, FillsNoLog) {
+  lines_said = 0;
+  set_log_sink([](LogLevel, std::string_view line) {
+    if (line.starts_with("worker says")) ++lines_said;
+  });
+  const Nanoseconds begin = Clock::monotonic().now();
+  {
+    Isolated isolated([](Workers::Options& options) { options.command.push_back("--chatters"); });
+    const auto client = isolated.client_with("escape");
+    EXPECT_TRUE(run(*client, kX));
+  }
+  set_log_sink(nullptr);
+  const auto looks = (Clock::monotonic().now() - begin) / milliseconds(100) + 1;
+  EXPECT_GT(lines_said, 0);
+  EXPECT_LE(lines_said, 20 * looks);
+}
+
 TEST(Worker, EndsWhenItIsNotNeeded) {
   Isolated isolated([](Workers::Options& options) { options.idle_time = milliseconds(1); });
   {
     auto worker = isolated.workers->make({"idle", 1, {}});
     ASSERT_TRUE(worker);
+    EXPECT_FALSE((*worker)->retire_if_quiet(true));  // it was entered a moment ago
     (*worker)->leave();
     isolated.wait_until([&] { return (*worker)->has_ended(); });
     EXPECT_TRUE((*worker)->how_it_ended({})->expected);
@@ -366,6 +433,35 @@ TEST(NiceOf, WeightsAreStepsOfTheKernels) {
   EXPECT_EQ(nice_of(0.001), 19);
 }
 
+// Sends its standard output, with a heartbeat, over every connection that it has.
+std::vector<float> hand_out_output() {
+  float times = 0;
+  for (int fd = 3; fd < 256; ++fd) {
+    int type = 0;
+    socklen_t size = sizeof type;
+    if (::getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) != 0 || type != SOCK_STREAM) continue;
+    wire::Stream* const stream = wire::make_socket_stream(fd).release();  // it is another's
+    auto frame = wire::encode(wire::FrameHeader{.kind = wire::FrameKind::kHeartbeat});
+    iovec part{frame.data(), frame.size()};
+    times += stream->descriptors()->write_all_with(std::span(&part, 1), STDOUT_FILENO) ? 1 : 0;
+  }
+  return {times};
+}
+
+std::vector<float> chatter() {
+  constexpr std::string_view kLine = "outboard: warning: this worker talks and talks\n";
+  for (int i = 0; i < 10'000; ++i)
+    if (::write(STDOUT_FILENO, kLine.data(), kLine.size()) < 0) return {};
+  return {1};
+}
+
+std::vector<float> try_to_escape() {
+  std::vector<float> results;
+  for (const Attempt& attempt : escape_attempts())
+    results.push_back(static_cast<float>(attempt.make()));
+  return results;
+}
+
 }  // namespace
 }  // namespace outboard::serve
 
@@ -375,19 +471,18 @@ int main(int argc, char** argv) {
     testing::InitGoogleTest(&argc, argv);
     return RUN_ALL_TESTS();
   }
+  auto escape = serve::try_to_escape;
   for (int i = 2; i < argc; ++i) {
-    if (std::string_view(argv[i]) != "--refuse") continue;
+    const std::string_view argument = argv[i];
+    if (argument == "--hands-out") escape = serve::hand_out_output;
+    if (argument == "--chatters") escape = serve::chatter;
+    if (argument != "--refuse") continue;
     std::fprintf(stderr, "this worker refuses\n");
     return 1;
   }
-  const auto worked = serve::run_worker({.library = argv[0]}, [] {
+  const auto worked = serve::run_worker({.library = argv[0]}, [escape] {
     auto engine = std::make_unique<serve::FakeEngine>();
-    engine->stage->escape = [] {
-      std::vector<float> results;
-      for (const serve::Attempt& attempt : serve::escape_attempts())
-        results.push_back(static_cast<float>(attempt.make()));
-      return results;
-    };
+    engine->stage->escape = escape;
     return Result<std::unique_ptr<engine::Engine>>(std::move(engine));
   });
   std::fprintf(stderr, "%s\n", worked.error().message.c_str());

@@ -41,6 +41,11 @@ class WatchedSink final : public wire::OutputSink {
     if (remembers_ && memory) places_.push_back({header, *memory, {}});
     return memory;
   }
+  Result<void> admit_strings(std::size_t index, const wire::TensorHeader& header) override {
+    auto admitted = sink_.admit_strings(index, header);
+    failed_ = failed_ || !admitted;
+    return admitted;
+  }
   Result<void> strings(std::size_t index, const wire::TensorHeader& header,
                        std::span<const std::string_view> elements) override {
     auto filled = sink_.strings(index, header, elements);

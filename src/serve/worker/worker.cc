@@ -123,10 +123,10 @@ Worker::Limit::~Limit() {
   worker_.limits_.erase(entry_);
 }
 
-bool Worker::retire_if_quiet() {
+bool Worker::retire_if_quiet(bool only_unused) {
   {
     const std::lock_guard lock(mutex_);
-    if (!limits_.empty() || retiring_) return false;
+    if (!limits_.empty() || retiring_ || (only_unused && sessions_ > 0)) return false;
     retiring_ = true;
     kill_at_ = Clock::monotonic().now() + kTimeToRetire;
   }

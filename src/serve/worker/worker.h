@@ -86,7 +86,8 @@ class Worker {
   };
 
   // Ends it, if nothing is under way: false else. What is left of its sessions opens elsewhere.
-  bool retire_if_quiet();
+  // `only_unused`: false, too, where a session uses it.
+  bool retire_if_quiet(bool only_unused = false);
   // Ends it at once; `why` is what callers hear.
   void end(const std::string& why);
 
@@ -113,6 +114,8 @@ class Worker {
   explicit Worker(WorkerStart start);
   Result<void> spawn();
   void watch();
+  bool is_gone() const;
+  ssize_t read_output(std::string& pending) const;
   void pass_lines_on(std::string& pending);
   bool look_at_limits(Nanoseconds now);
   std::string under_way() const;  // ids
@@ -124,6 +127,9 @@ class Worker {
   const Nanoseconds started_ = Clock::monotonic().now();
   pid_t pid_ = -1;
   wire::FileDescriptor output_;  // what the process writes to its log
+  // Of the thread: lines that came since the last look at them, and when the next one is.
+  std::size_t lines_ = 0;
+  Nanoseconds next_look_{};
   std::mutex handover_mutex_;
   wire::FileDescriptor handover_;
   std::atomic<std::uint64_t> next_model_{1};

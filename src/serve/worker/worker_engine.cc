@@ -154,18 +154,30 @@ class WorkerSession final : public engine::Session {
   Result<std::shared_ptr<Attached>> attach() {
     const std::lock_guard lock(mutex_);
     if (attached_ && !attached_->worker().has_ended()) return attached_;
-    OB_TRY(auto worker, tenant_->enter());
+    for (bool again = false;; again = true) {
+      OB_TRY(auto worker, tenant_->enter());
+      auto opened = open_in(std::move(worker));
+      if (opened) return attached_ = std::move(*opened);
+      TenantWorker::Explained& explained = opened.error();
+      if (again || !explained.may_repeat) return tl::make_unexpected(std::move(explained.error));
+    }
+  }
+
+  // `worker` is entered.
+  tl::expected<std::shared_ptr<Attached>, TenantWorker::Explained> open_in(
+      std::shared_ptr<Worker> worker) {
     auto attached = std::make_shared<Attached>(std::move(worker));
-    OB_TRY(const auto files, files_());
+    // Reading a folder takes its time, too: from here on the worker is not retired for another's.
     const Worker::Limit limit(attached->worker(), tenant_->workers().options().open_limit,
                               "opening a model");
-    auto opened = attached->worker().open(files, options_);
+    const auto files = files_();
+    if (!files) return tl::make_unexpected(TenantWorker::Explained{files.error()});
+    auto opened = attached->worker().open(*files, options_);
     if (!opened)
       return tl::make_unexpected(
-          tenant_->explain(attached->worker(), std::move(opened).error(), "it was opened").error);
+          tenant_->explain(attached->worker(), std::move(opened).error(), "it was opened"));
     attached->opened = std::move(*opened);
-    attached_ = std::move(attached);
-    return attached_;
+    return attached;
   }
 
   const std::shared_ptr<TenantWorker> tenant_;

@@ -28,6 +28,7 @@ namespace {
 constexpr std::size_t kLineBytes = 1024;
 constexpr int kLookMs = 100;            // at limits, idle time and the process
 constexpr std::size_t kLinesLook = 20;  // passed on between two looks; more are dropped
+constexpr int kLastReads = 16;          // of what an ended process has said: all that a pipe holds
 
 // What a worker may know of the server's environment.
 std::vector<std::string> environment_for_workers() {
@@ -149,17 +150,36 @@ bool Worker::look_at_limits(Nanoseconds now) {
   return false;
 }
 
+// Whether the process has ended; it is not reaped yet.
+bool Worker::is_gone() const {
+  siginfo_t gone{};
+  return ::waitid(P_PID, static_cast<id_t>(pid_), &gone, WEXITED | WNOHANG | WNOWAIT) == 0 &&
+         gone.si_pid == pid_;
+}
+
+// What read() returns.
+ssize_t Worker::read_output(std::string& pending) const {
+  std::array<char, 4096> bytes;
+  const ssize_t n = ::read(output_.get(), bytes.data(), bytes.size());
+  if (n > 0) pending.append(bytes.data(), static_cast<std::size_t>(n));
+  return n;
+}
+
 void Worker::watch() {
   std::string pending;
   for (bool open = true;;) {
     pollfd poller{.fd = open ? output_.get() : -1, .events = POLLIN, .revents = 0};
     ::poll(&poller, 1, open ? kLookMs : 5);
     if (open && poller.revents != 0) {
-      std::array<char, 4096> bytes;
-      const ssize_t n = ::read(output_.get(), bytes.data(), bytes.size());
-      if (n > 0) pending.append(bytes.data(), static_cast<std::size_t>(n));
+      const ssize_t n = read_output(pending);
       open = n > 0 || (n < 0 && (errno == EAGAIN || errno == EINTR));
       pass_lines_on(pending);
+    }
+    // Its output need not end with it: it may have sent the descriptor to somebody, even to the
+    // server over a connection, where it stays open.
+    if (open && is_gone()) {
+      for (int left = kLastReads; left > 0 && read_output(pending) > 0;) --left;
+      open = false;
     }
     if (!open && !pending.empty()) pass_lines_on(pending += '\n');
     if (!open && reap()) return;
@@ -171,16 +191,20 @@ void Worker::watch() {
       idle =
           sessions_ == 0 && limits_.empty() && !retiring_ && now - idle_since_ > start_.idle_time;
     }
-    if (idle) retire_if_quiet();
+    if (idle) retire_if_quiet(true);
   }
 }
 
 void Worker::pass_lines_on(std::string& pending) {
   const std::lock_guard lock(mutex_);
-  std::size_t begin = 0, lines = 0;
+  if (const Nanoseconds now = Clock::monotonic().now(); now >= next_look_) {
+    next_look_ = now + std::chrono::milliseconds(kLookMs);
+    lines_ = 0;
+  }
+  std::size_t begin = 0;
   for (std::size_t end; (end = pending.find('\n', begin)) != std::string::npos; begin = end + 1) {
     last_line_ = harmless(std::string_view(pending).substr(begin, end - begin));
-    if (++lines <= kLinesLook)
+    if (++lines_ <= kLinesLook)
       log(level_of(last_line_), "worker says tenant={} pid={} line=\"{}\"", start_.tenant, pid_,
           last_line_);
   }

@@ -23,6 +23,9 @@ class Control final : public engine::RunControl {
   wire::CancelToken token;
 };
 
+// What an element of a string tensor costs beside its bytes.
+constexpr std::uint64_t kElementBytes = sizeof(std::string) + sizeof(std::string_view);
+
 // Receives the outputs, and is what they live in.
 class Outputs final : public engine::RunOutputs, public wire::OutputSink {
  public:
@@ -53,9 +56,15 @@ class Outputs final : public engine::RunOutputs, public wire::OutputSink {
     return data;
   }
 
+  Result<void> admit_strings(std::size_t /*index*/, const wire::TensorHeader& header) override {
+    // More elements than there are lengths are refused by whoever decodes them.
+    const std::uint64_t elements = std::min(wire::element_count(header.dims).value_or(0),
+                                            header.data_bytes / sizeof(std::uint32_t));
+    return take(header.data_bytes + kElementBytes * elements);
+  }
+
   Result<void> strings(std::size_t index, const wire::TensorHeader& header,
                        std::span<const std::string_view> elements) override {
-    OB_CHECK_OK(take(header.data_bytes));
     engine::OutputView& view = begin(index, header);
     for (const std::string_view element : elements)
       view.strings.push_back(texts_.emplace_back(element));
