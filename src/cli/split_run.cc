@@ -105,7 +105,8 @@ Result<void> write_outputs(const std::string& folder, const split::Graph& graph,
   for (std::size_t i = 0; i < graph.outputs.size(); ++i) {
     std::string name = graph.tensors[at(graph.outputs[i])].name;
     std::replace(name.begin(), name.end(), '/', '_');
-    const std::string path = folder + "/" + name + ".raw";
+    std::string path = folder;
+    path.append("/").append(name).append(".raw");
     std::ofstream file(path, std::ios::binary | std::ios::trunc);
     file.write(reinterpret_cast<const char*>(outputs.views[i].data()),
                static_cast<std::streamsize>(outputs.views[i].size()));

@@ -22,8 +22,8 @@ namespace outboard::wire {
 
 class SendTurns {
  public:
-  // Less than this is sent at once: many small requests fill a link well enough by themselves, and a
-  // turn that passes from thread to thread leaves gaps.
+  // Less than this is sent at once: many small requests fill a link well enough by themselves, and
+  // a turn that passes from thread to thread leaves gaps.
   static constexpr std::uint64_t kWorthWaitingBytes = 4u << 20;
   static constexpr std::chrono::milliseconds kMostWait{400};
 

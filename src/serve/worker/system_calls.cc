@@ -108,32 +108,38 @@ Result<void> allow_if(const Filter& filter, std::string_view name,
   return allow(filter, name, std::span(conditions.begin(), conditions.size()));
 }
 
+// Conditions on an argument; libseccomp's own macros are C.
+scmp_arg_cmp equal(unsigned argument, scmp_datum_t value) {
+  return {.arg = argument, .op = SCMP_CMP_EQ, .datum_a = value, .datum_b = 0};
+}
+scmp_arg_cmp masked(unsigned argument, scmp_datum_t mask, scmp_datum_t value) {
+  return {.arg = argument, .op = SCMP_CMP_MASKED_EQ, .datum_a = mask, .datum_b = value};
+}
+
 // Threads, not processes; clone3, whose flags lie in memory where no filter sees them, is told not
 // to exist, and the C library does with clone.
 Result<void> allow_threads(const Filter& filter) {
-  OB_CHECK_OK(allow_if(filter, "clone", {SCMP_A0(SCMP_CMP_MASKED_EQ, CLONE_THREAD, CLONE_THREAD)}));
+  OB_CHECK_OK(allow_if(filter, "clone", {masked(0, CLONE_THREAD, CLONE_THREAD)}));
   const int code = ::seccomp_rule_add(filter.get(), SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0);
   if (code != 0) return filter_error("clone3", code);
   // A signal to itself is how abort() ends it.
-  return allow_if(filter, "tgkill", {SCMP_A0(SCMP_CMP_EQ, static_cast<scmp_datum_t>(::getpid()))});
+  return allow_if(filter, "tgkill", {equal(0, static_cast<scmp_datum_t>(::getpid()))});
 }
 
 // No memory becomes code, nothing is written but to the log, limits can be read.
 Result<void> allow_narrowly(const Filter& filter) {
   for (const char* name : {"mmap", "mprotect"})
-    OB_CHECK_OK(allow_if(filter, name, {SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0)}));
+    OB_CHECK_OK(allow_if(filter, name, {masked(2, PROT_EXEC, 0)}));
   for (const int fd : {STDOUT_FILENO, STDERR_FILENO})
-    OB_CHECK_OK(allow_if(filter, "write", {SCMP_A0(SCMP_CMP_EQ, static_cast<scmp_datum_t>(fd))}));
-  OB_CHECK_OK(allow_if(filter, "prlimit64", {SCMP_A0(SCMP_CMP_EQ, 0), SCMP_A2(SCMP_CMP_EQ, 0)}));
-  OB_CHECK_OK(allow_if(filter, "prctl", {SCMP_A0(SCMP_CMP_EQ, PR_SET_NAME)}));
+    OB_CHECK_OK(allow_if(filter, "write", {equal(0, static_cast<scmp_datum_t>(fd))}));
+  OB_CHECK_OK(allow_if(filter, "prlimit64", {equal(0, 0), equal(2, 0)}));
+  OB_CHECK_OK(allow_if(filter, "prctl", {equal(0, PR_SET_NAME)}));
   // Not F_SETOWN, which sends signals.
   for (const int command : {F_GETFD, F_SETFD, F_GETFL, F_ADD_SEALS, F_GET_SEALS})
-    OB_CHECK_OK(
-        allow_if(filter, "fcntl", {SCMP_A1(SCMP_CMP_EQ, static_cast<scmp_datum_t>(command))}));
+    OB_CHECK_OK(allow_if(filter, "fcntl", {equal(1, static_cast<scmp_datum_t>(command))}));
   for (const int option : {SO_RCVTIMEO, SO_SNDTIMEO})
     OB_CHECK_OK(allow_if(filter, "setsockopt",
-                         {SCMP_A1(SCMP_CMP_EQ, SOL_SOCKET),
-                          SCMP_A2(SCMP_CMP_EQ, static_cast<scmp_datum_t>(option))}));
+                         {equal(1, SOL_SOCKET), equal(2, static_cast<scmp_datum_t>(option))}));
   return {};
 }
 

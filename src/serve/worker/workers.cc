@@ -134,6 +134,7 @@ std::vector<Workers::Row> Workers::rows() const {
         alive.push_back(std::move(worker));
   }
   std::vector<Row> rows;
+  rows.reserve(alive.size());
   for (const auto& worker : alive)
     rows.push_back({worker->tenant(), worker->pid(), worker->resident_bytes(), worker->sessions()});
   return rows;

@@ -240,7 +240,7 @@ std::uint64_t fingerprint(const Graph& graph, const Layout& layout) {
     rows(p.inputs);
   }
   for (const auto& m : layout.messages) {
-    h = mix(h, static_cast<std::uint64_t>(m.from * 64 + m.to));
+    h = mix(h, static_cast<std::uint64_t>(m.from) * 64 + static_cast<std::uint64_t>(m.to));
     rows(m.parts);
   }
   return h;

@@ -51,7 +51,7 @@ class RingStream final : public Stream, public DescriptorPassing {
       control_->sleeps.store(1, std::memory_order_relaxed);
       // Either we see what the writer wrote, or it sees that we sleep.
       std::atomic_thread_fence(std::memory_order_seq_cst);
-      const auto late = take(buffers);
+      auto late = take(buffers);
       const auto woken = late && *late == 0 ? drain_doorbells() : Result<void>();
       control_->sleeps.store(0, std::memory_order_relaxed);
       if (!late || *late > 0) return late;
