@@ -51,6 +51,22 @@ std::uint64_t from_environment(const char* name, std::uint64_t fallback) {
   return text == nullptr ? fallback : std::strtoull(text, nullptr, 10);
 }
 
+// Which seeds are played: one that was named, or those from 1 on, a share of what a fault gets.
+struct Seeds {
+  std::uint64_t first = 1, last = 1;
+  bool named = false;  // then everything is logged
+
+  static Seeds of_environment(std::uint64_t share = 1) {
+    const std::uint64_t only = from_environment("OUTBOARD_SIM_SEED", 0);
+    if (only != 0) return {only, only, true};
+    return {1, std::max<std::uint64_t>(1, from_environment("OUTBOARD_SIM_SEEDS", 1000) / share)};
+  }
+  std::uint64_t count() const { return last - first + 1; }
+  LogSink log_sink() const {
+    return named ? nullptr : LogSink([](LogLevel, std::string_view) {});
+  }
+};
+
 std::size_t open_descriptors() {
   const std::filesystem::directory_iterator all("/proc/self/fd");
   return static_cast<std::size_t>(std::distance(begin(all), end(all)));
@@ -230,9 +246,8 @@ class Faults : public testing::Test {
  protected:
   // `back_limit`: how long after the server's return a Run is there again.
   void play(Fault fault, nanoseconds run_limit = 1s + 250ms, nanoseconds back_limit = 5s) {
-    const std::uint64_t seeds = from_environment("OUTBOARD_SIM_SEEDS", 1000);
-    const std::uint64_t only = from_environment("OUTBOARD_SIM_SEED", 0);
-    set_log_sink(only == 0 ? LogSink([](LogLevel, std::string_view) {}) : nullptr);
+    const Seeds seeds = Seeds::of_environment();
+    set_log_sink(seeds.log_sink());
     // In memory where there is such a folder: the store syncs its files.
     const std::filesystem::path memory_folder("/dev/shm");
     const auto parent = std::filesystem::is_directory(memory_folder)
@@ -242,9 +257,7 @@ class Faults : public testing::Test {
     std::size_t descriptors = 0, memory = 0;
     nanoseconds longest{}, back{};
     std::uint64_t runs = 0, struck = 0;
-    for (std::uint64_t i = 1; i <= seeds && !HasFailure(); ++i) {
-      const std::uint64_t seed = only == 0 ? i : only;
-      if (i > 1 && only != 0) break;
+    for (std::uint64_t seed = seeds.first; seed <= seeds.last && !HasFailure(); ++seed) {
       Outcome outcome;
       simulate({.seed = seed}, [&] {
         install_processes();
@@ -270,7 +283,8 @@ class Faults : public testing::Test {
       runs += outcome.runs;
       struck += outcome.struck ? 1 : 0;
       // After some rounds everything that is made once has been made.
-      if (i == std::min<std::uint64_t>(50, seeds) || HasFailure()) {
+      const std::uint64_t played = seed - seeds.first + 1;
+      if (played == std::min<std::uint64_t>(50, seeds.count()) || HasFailure()) {
         descriptors = open_descriptors();
         memory = resident_bytes();
       }
@@ -313,10 +327,10 @@ class Worlds : public testing::Test {
 
   // With a tenth of the seeds of a fault.
   void play(const intercept::Config& base, const std::function<void(World, std::uint64_t)>& body) {
-    set_log_sink([](LogLevel, std::string_view) {});
-    const std::uint64_t seeds = from_environment("OUTBOARD_SIM_SEEDS", 1000) / 10 + 1;
+    const Seeds seeds = Seeds::of_environment(10);
+    set_log_sink(seeds.log_sink());
     const std::string folder = fmt::format("/tmp/outboard-sim-{}-worlds", ::getpid());
-    for (std::uint64_t seed = 1; seed <= seeds && !HasFailure(); ++seed) {
+    for (std::uint64_t seed = seeds.first; seed <= seeds.last && !HasFailure(); ++seed) {
       SCOPED_TRACE(fmt::format("seed {}", seed));
       simulate({.seed = seed}, [&] {
         install_processes();
