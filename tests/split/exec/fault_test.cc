@@ -33,30 +33,6 @@ Cluster equal_nodes(int n) {
   return c;
 }
 
-// Ends the stream at its n-th write, counted over all links of a cluster.
-class Breaking final : public wire::Stream {
- public:
-  Breaking(std::unique_ptr<wire::Stream> stream, std::shared_ptr<std::atomic<int>> left)
-      : stream_(std::move(stream)), left_(std::move(left)) {}
-  Result<std::size_t> read_some(std::span<const iovec> buffers) override {
-    return stream_->read_some(buffers);
-  }
-  Result<void> write_all(std::span<iovec> buffers) override {
-    if (left_->fetch_sub(1) == 1) stream_->shut_down();
-    return stream_->write_all(buffers);
-  }
-  void set_stall_timeout(std::chrono::milliseconds timeout) override {
-    stream_->set_stall_timeout(timeout);
-  }
-  void shut_down() override { stream_->shut_down(); }
-  Result<std::size_t> peek(std::span<std::byte> buffer) override { return stream_->peek(buffer); }
-  int poll_fd() const override { return stream_->poll_fd(); }
-
- private:
-  const std::unique_ptr<wire::Stream> stream_;
-  const std::shared_ptr<std::atomic<int>> left_;
-};
-
 TEST(PartFaults, EveryExchangeMayBeTheLast) {
   if (!test_engine()) GTEST_SKIP() << "no ONNX Runtime: NOTHING OF THIS WAS TESTED";
   const RandomModel model = random_image_model(12);
@@ -71,13 +47,14 @@ TEST(PartFaults, EveryExchangeMayBeTheLast) {
   ASSERT_GT(messages, 3);
   int failed = 0;
   for (int n = 1; n <= messages + 3; ++n) {
-    auto left = std::make_shared<std::atomic<int>>(n);
+    const auto faults = std::make_shared<Faults>();
+    faults->arm(Fault::kLinkEnds, n);  // counted over all links
     auto cluster = make_cluster(graph, program, host, Transport::kPair, {},
                                 [&](std::unique_ptr<wire::Stream> stream, int, int) {
-                                  return std::make_unique<Breaking>(std::move(stream), left);
+                                  return faults->wrap(std::move(stream));
                                 });
     ASSERT_TRUE(cluster) << cluster.error().message;
-    const auto got = (*cluster)->run(model.inputs, Deadline::in(std::chrono::seconds(20)));
+    const auto got = (*cluster)->run(model.inputs, Deadline::in(std::chrono::seconds(60)));
     if (got) {
       EXPECT_LT(difference(*got, whole), 5e-4) << "message " << n;
     } else {
@@ -199,7 +176,7 @@ TEST_P(LostNode, AtEveryExchangeFailsNoRunAndIsTakenBack) {
   o.least_budget_us = 200e3;
   const auto session = open(std::move(o));
   ASSERT_TRUE(session->wait_until_settled(Deadline::in(std::chrono::seconds(60))));
-  const Deadline limit = Deadline::in(std::chrono::seconds(100));
+  const Deadline limit = Deadline::in(std::chrono::seconds(200));
   const auto until = [&](auto done) {
     while (!done() && Clock::monotonic().now() < limit.at) EXPECT_LT(run(*session), 5e-4);
     EXPECT_TRUE(done()) << session->status().state;

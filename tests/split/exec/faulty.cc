@@ -74,10 +74,14 @@ std::unique_ptr<wire::Stream> Faults::wrap(std::unique_ptr<wire::Stream> stream)
   return wrapped;
 }
 
-bool Faults::before_write(const Faulty& stream) {
+bool Faults::before_write(Faulty& stream) {
   std::unique_lock lock(mutex_);
   ++writes_;
   if (!active_ && left_ > 0 && --left_ == 0) {
+    if (fault_ == Fault::kLinkEnds) {
+      stream.shut_inner();
+      return true;  // into a stream that has ended, which is an error
+    }
     active_ = true;
     if (fault_ == Fault::kKilled)
       for (Faulty* s : streams_) s->shut_inner();

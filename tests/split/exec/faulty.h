@@ -13,9 +13,10 @@
 namespace outboard::split::testing {
 
 enum class Fault {
-  kKilled,   // all its connections end, new ones too
-  kStopped,  // it neither reads nor writes, as after SIGSTOP; its connections stay
-  kCut,      // what it sends and what is sent to it is lost, and nobody is told
+  kKilled,    // all its connections end, new ones too
+  kStopped,   // it neither reads nor writes, as after SIGSTOP; its connections stay
+  kCut,       // what it sends and what is sent to it is lost, and nobody is told
+  kLinkEnds,  // the connection of that one message ends, and the message with it
 };
 
 class Faults : public std::enable_shared_from_this<Faults> {
@@ -29,7 +30,7 @@ class Faults : public std::enable_shared_from_this<Faults> {
  private:
   class Faulty;
   // Whether the message may leave; false: it is lost.
-  bool before_write(const Faulty& stream);
+  bool before_write(Faulty& stream);
   void after_read(const Faulty& stream, bool& lost);
 
   mutable std::mutex mutex_;
