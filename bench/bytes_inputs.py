@@ -3,7 +3,7 @@
 
     bytes_inputs.py FOLDER PICTURE PHOTO
 
-`det`, `cls` and `rec` are what RapidOCR hands to its three models for PICTURE, `map` is what its detector answers;
+`det` and `rec` are what RapidOCR hands to its detector and its recogniser for PICTURE, `map` is what its detector answers;
 `openpose` is PHOTO at 368x656 as OpenPose takes it (x / 256 - 0.5). Models: NAME.onnx reduces an input of NAME to its
 mean (all of the work is the transfer), map.onnx gives the map as it is.
 """

@@ -3,7 +3,7 @@
 
     def run(quick):
         bench = Bench("offload", quick=quick)
-        bench.row("tiny/tcp/added_p50", 24.0, "us", "lower", goal=60, baseline="in-process", baseline_value=3.1, spread=2.0)
+        bench.row("tiny/1/tcp/outboard/added_p50", 24.0, "us", "lower", goal=30, spread=2.0)
         bench.finish()
 
 Row names are stable, so that figures can be followed over time. `spread` is half the distance between the quartiles of
@@ -177,6 +177,24 @@ def figure():
         return None
 
 
+def status(address):
+    """What `outboard status --json` says of a server."""
+    return json.loads(subprocess.run([program(), "status", address, "--json"], check=True, capture_output=True, text=True,
+                                     timeout=300).stdout)
+
+
+def wait_ready(process, ready, log, limit_s=120):
+    """The addresses that a server has written to its --ready-file; Missing, with the end of its log, if it ended or was not
+    ready by then."""
+    ready, limit = pathlib.Path(ready), time.monotonic() + limit_s
+    while not (ready.exists() and ready.read_text().endswith("\n")):
+        why = "ended" if process.poll() is not None else "is not ready" if time.monotonic() > limit else None
+        if why is not None:
+            raise Missing(f"the server {why}: {pathlib.Path(log).read_text(errors='replace')[-500:]}")
+        time.sleep(0.02)
+    return ready.read_text().split()
+
+
 class Server:
     """`outboard serve` for the length of a `with`; `address` is what it really listens on."""
 
@@ -197,14 +215,15 @@ class Server:
         self.process = subprocess.Popen(
             [str(program()), "serve", "--listen", self._listen, "--store", str(self._folder / "store"),
              "--ready-file", str(ready), *map(str, self._arguments)], stdout=self._log, stderr=self._log)
-        limit = time.monotonic() + 30
-        while not (ready.exists() and ready.read_text().endswith("\n")):
-            if self.process.poll() is not None or time.monotonic() > limit:
-                self.stop()
-                raise Missing(f"outboard serve did not start: {(self._folder / 'server.log').read_text()[-500:]}")
-            time.sleep(0.02)
-        self.address = ready.read_text().split()[0]
+        try:
+            self.address = wait_ready(self.process, ready, self._folder / "server.log")[0]
+        except Missing:
+            self.stop()
+            raise
         return self
+
+    def status(self):
+        return status(self.address)
 
     def stop(self):
         if self.process.poll() is None:

@@ -4,7 +4,6 @@ models in the server's process and in a worker's; what a worker takes to start, 
 
 Two servers, one of each kind; the callers take turns, so that whatever else the machine does hits both.
 """
-import json
 import os
 import pathlib
 import signal
@@ -54,8 +53,7 @@ def compare(bench, servers, name, seconds, repetitions):
 
 
 def workers(server):
-    text = subprocess.run([common.program(), "status", server.address, "--json"], check=True, capture_output=True, text=True).stdout
-    return {row["tenant"]: row for row in json.loads(text)["workers"]}
+    return {row["tenant"]: row for row in server.status()["workers"]}
 
 
 def again_ms(server):

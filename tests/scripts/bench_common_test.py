@@ -110,6 +110,26 @@ class Offload(unittest.TestCase):
                     check(runs, transport)
 
 
+class Ready(unittest.TestCase):
+    def wait(self, script, limit_s=120):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        ready, log = (pathlib.Path(folder.name, name) for name in ("ready", "log"))
+        log.write_text("what it said")
+        process = subprocess.Popen(["sh", "-c", script, "sh", str(ready)])
+        self.addCleanup(process.wait)
+        self.addCleanup(process.kill)
+        return common.wait_ready(process, ready, log, limit_s)
+
+    def test_the_addresses_of_a_whole_file(self):
+        self.assertEqual(["a:1", "unix:/b"], self.wait('printf a: >"$1"; printf "1\nunix:/b\n" >>"$1"; exec sleep 1000'))
+
+    def test_one_that_ends_or_never_is_ready_is_said_with_its_log(self):
+        for script, limit_s, said in (("exit 3", 120, "ended: what it said"), ("exec sleep 1000", 0, "is not ready: what it said")):
+            with self.assertRaisesRegex(common.Missing, said):
+                self.wait(script, limit_s)
+
+
 class Run(unittest.TestCase):
     def run_it(self, *arguments):
         return subprocess.run([sys.executable, str(BENCH / "run"), *arguments], capture_output=True, text=True)
