@@ -15,6 +15,7 @@ cgroups and processes under the id of a process that is gone) is removed when th
 for the methods of Link.
 """
 import contextlib
+import json
 import os
 import pathlib
 import re
@@ -26,25 +27,33 @@ import sys
 import tempfile
 import time
 
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent.parent / "bench"))
+import common  # noqa: E402
+
 CPU_CGROUP = pathlib.Path("/sys/fs/cgroup/cpu")
 PERIOD_US = 10_000  # of a CPU quota: short, so that a share is a slow processor and not one that stops and goes
 LEAST_QUOTA_US = 1000  # the kernel takes no less
 MARK = "outboard"
 
 
-class Unavailable(Exception):
+class Unavailable(common.Missing):
     """Why the bed cannot be made here."""
 
 
 def why_not():
     """What this machine lacks for a bed, or None."""
-    if os.geteuid() != 0:
-        return "it needs root"
-    for tool in ("ip", "tc", "nsenter"):
-        if shutil.which(tool) is None:
-            return f"there is no {tool}: run scripts/install-deps.sh"
     if not (CPU_CGROUP / "cpu.cfs_quota_us").exists():
         return f"there is no cpu cgroup of version 1 at {CPU_CGROUP}"
+    return lacks()
+
+
+def lacks(tools=()):
+    """What this machine lacks for namespaces that are joined by links with a rate, and these tools besides; or None."""
+    if os.geteuid() != 0:
+        return "it needs root"
+    for tool in ("ip", "tc", "nsenter", *tools):
+        if shutil.which(tool) is None:
+            return f"there is no {tool}: run scripts/install-deps.sh"
     probe = f"{MARK}{os.getpid()}-probe"
     made = subprocess.run(["ip", "netns", "add", probe], capture_output=True, text=True, check=False)
     if made.returncode != 0:
@@ -76,7 +85,18 @@ def command(arguments):
     return got.stdout
 
 
-def wait_for(condition, what, limit_s=30):
+def shape(namespace, device, rate_bps, burst_bytes=None, queue_s=None):
+    """Makes a device (of this machine's own namespace: None) as slow as that; None: as fast as the machine."""
+    tc = ["tc", *([] if namespace is None else ["-n", namespace]), "qdisc"]
+    if rate_bps is None:
+        subprocess.run([*tc, "del", "dev", device, "root"], capture_output=True, check=False)
+        return
+    burst = burst_bytes or max(3200, round(rate_bps / 8 * 0.001))
+    limit = max(4 * burst, 300_000) if queue_s is None else burst + round(rate_bps / 8 * queue_s)
+    command([*tc, "replace", "dev", device, "root", "tbf", "rate", f"{round(rate_bps)}bit", "burst", burst, "limit", limit])
+
+
+def wait_for(condition, what, limit_s=120):
     """Polls, for what cannot tell by itself that it has happened."""
     end = time.monotonic() + limit_s
     while not (value := condition()):
@@ -192,13 +212,7 @@ class Link:
     def set_rate(self, rate_bps):
         """Bits per second of the wire, both ways; None: as fast as the machine."""
         for namespace, device in ((self._bed.namespace, self._near), (self.namespace, self._far)):
-            if rate_bps is None:
-                subprocess.run(["tc", "-n", namespace, "qdisc", "del", "dev", device, "root"], capture_output=True,
-                               check=False)
-                continue
-            burst = max(3200, round(rate_bps / 8 * 0.001))
-            command(["tc", "-n", namespace, "qdisc", "replace", "dev", device, "root", "tbf", "rate",
-                     f"{round(rate_bps)}bit", "burst", burst, "limit", max(4 * burst, 300_000)])
+            shape(namespace, device, rate_bps)
         self._rate_bps = rate_bps
 
     def set_delay(self, delay_ms):
@@ -315,13 +329,8 @@ class Server:
                 [self.link._bed.build / "outboard", "serve", "--listen", self._listen, "--store", self.folder / "store",
                  "--ready-file", ready, *(["--insecure"] if self._direct else []), *self._library, *self._arguments],
                 core=self._core, cpu_share=self._cpu_share, stdout=log, stderr=log)
-
-        def is_ready():
-            if self.process.poll() is not None:
-                raise Unavailable(f"outboard serve did not start: {(self.folder / 'server.log').read_text()[-500:]}")
-            return ready.exists() and ready.read_text().endswith("\n")
-        wait_for(is_ready, "the server's start")
-        self.local_address = next(a for a in ready.read_text().split() if not a.startswith("unix:"))
+        addresses = common.wait_ready(self.process, ready, self.folder / "server.log")
+        self.local_address = next(a for a in addresses if not a.startswith("unix:"))
         if self._direct:
             self.address = self._listen = self.local_address
         else:
@@ -340,9 +349,8 @@ class Server:
 
     def status(self):
         """Its status, past the link."""
-        import json
         got = self.link.popen([self.link._bed.build / "outboard", "status", self.local_address, "--json"],
-                              stdout=subprocess.PIPE, text=True).communicate(timeout=30)[0]
+                              stdout=subprocess.PIPE, text=True).communicate(timeout=120)[0]
         return json.loads(got)
 
 
