@@ -8,16 +8,16 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 import unittest
 
 ROOT, OUTBOARD = pathlib.Path(sys.argv.pop(1)), sys.argv.pop(1)
-sys.path.insert(0, str(ROOT / "scripts"))
+sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "bench")]
+import common  # noqa: E402
 import make_models  # noqa: E402
 
 
 def profile(*arguments, **options):
-    return subprocess.run([OUTBOARD, "profile", *map(str, arguments)], capture_output=True, text=True, timeout=100,
+    return subprocess.run([OUTBOARD, "profile", *map(str, arguments)], capture_output=True, text=True, timeout=300,
                           check=False, **options)
 
 
@@ -72,7 +72,7 @@ class Profile(WithModels):
         while b" Runs, " not in seen:
             seen += os.read(main, 4096)
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=60)
+        process.communicate(timeout=300)
         os.close(main)
         self.assertEqual(0, process.returncode)
         report = json.loads(out.read_text())
@@ -120,15 +120,11 @@ class ProfileServer(WithModels):
                                        "--ready-file", str(ready)], stdout=log, stderr=log)
         cls.addClassCleanup(cls.server.wait)
         cls.addClassCleanup(cls.server.kill)
-        while not (ready.exists() and ready.read_text().endswith("\n")):
-            if cls.server.poll() is not None:
-                raise RuntimeError((cls.path / "server.log").read_text())
-            time.sleep(0.02)
-        cls.address = ready.read_text().split()[0]
+        cls.address = common.wait_ready(cls.server, ready, cls.path / "server.log")[0]
 
     def test_times_link_and_sizes(self):
         got = profile(self.path / "mobilenet-v2.onnx", self.path / "tiny.onnx", "--server", self.address, "--runs", 20,
-                      "--seconds", 2)
+                      "--seconds", 60)
         self.assertEqual(0, got.returncode, got.stderr)
         report = json.loads(got.stdout)
         self.assertEqual(self.address, report["devices"][0]["name"])

@@ -10,7 +10,7 @@ import sys
 import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
-from harness import OUTBOARD, PYTHON, Compared, Outboard, Server, check_output, run, wait_for, work  # noqa: E402
+from harness import OUTBOARD, PYTHON, Compared, Outboard, Server, run, wait_for, work  # noqa: E402
 
 MODELS = work / "isolation-models"
 
@@ -65,12 +65,8 @@ def make_models():
         subprocess.run([PYTHON, "-c", MAKE, str(MODELS)], check=True)
 
 
-def status(server):
-    return json.loads(check_output([OUTBOARD, "status", server.address, "--json"]))
-
-
 def workers(server):
-    return {row["tenant"]: row for row in status(server)["workers"]}
+    return {row["tenant"]: row for row in server.status()["workers"]}
 
 
 class Isolation(Compared):
@@ -179,15 +175,15 @@ class OneId(unittest.TestCase):
 class Choice(unittest.TestCase):
     def test_on_beyond_this_machine_and_off_within_it(self):
         with Server("127.0.0.1:0", "--isolation", "auto") as near:
-            self.assertEqual(status(near)["workers"], [])
+            self.assertEqual(near.status()["workers"], [])
             maps = pathlib.Path(f"/proc/{near.process.pid}/maps").read_text()
             self.assertIn("libonnxruntime", maps)
         with Server("0.0.0.0:0", "--insecure", "--isolation", "auto") as far:
             far.address = far.address.replace("0.0.0.0", "127.0.0.1")
-            self.assertEqual(len(status(far)["workers"]), 1)
+            self.assertEqual(len(far.status()["workers"]), 1)
         with Server("0.0.0.0:0", "--insecure", "--isolation", "off") as far:
             far.address = far.address.replace("0.0.0.0", "127.0.0.1")
-            self.assertEqual(status(far)["workers"], [])
+            self.assertEqual(far.status()["workers"], [])
 
     def test_nobody_starts_a_worker_by_hand(self):
         result = run([OUTBOARD, "worker", "--ort-library", "/none"], stdin=subprocess.DEVNULL)

@@ -14,14 +14,14 @@ from onnx import TensorProto as T
 from onnx import helper as h
 
 
-def slow_loop():
-    """Many short operators: a server can stop between them."""
+def loop(steps):
+    """Many short operators: a server can stop between them. About 20 us each."""
     body = h.make_graph(
         [h.make_node("Identity", ["go"], ["go_on"]), h.make_node("MatMul", ["a", "a"], ["b"]),
          h.make_node("Tanh", ["b"], ["c"])],
         "body", [value("i", [], T.INT64), value("go", [], T.BOOL), value("a", [64, 64])],
         [value("go_on", [], T.BOOL), value("c", [64, 64])])
-    count = h.make_tensor("count", T.INT64, [], [10_000_000])
+    count = h.make_tensor("count", T.INT64, [], [steps])
     true = h.make_tensor("true", T.BOOL, [], [True])
     return model([h.make_node("Loop", ["count", "true", "x"], ["y"], body=body)], [value("x", [64, 64])],
                  [value("y", [64, 64])], [count, true])
@@ -52,7 +52,7 @@ def own_operator():
 def main():
     folder = pathlib.Path(sys.argv[1])
     folder.mkdir(parents=True, exist_ok=True)
-    for name, proto in (("dense", dense()), ("slow_loop", slow_loop()), ("slow_node", slow_node()),
+    for name, proto in (("dense", dense()), ("slow_loop", loop(10_000_000)), ("long_loop", loop(60_000)), ("slow_node", slow_node()),
                         ("denoted", denoted()), ("own_operator", own_operator())):
         onnx.save(proto, folder / f"{name}.onnx")
     external = dense()

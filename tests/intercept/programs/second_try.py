@@ -3,6 +3,7 @@
 
     second_try.py load MODEL THREADS     Runs on threads until standard input ends; a line in: what happened since the last
     second_try.py repeat MODEL N         N Runs on one thread; prints all results
+    second_try.py one MODEL              one long Run; prints its results
     second_try.py leave MODEL            one long Run on a thread; a line in: the program ends, whatever the Run does
 """
 import json
@@ -45,7 +46,7 @@ def load(model, threads):
                     binding.bind_cpu_input("x", x)
                     session.run_with_iobinding(binding)
                     results = [memory.copy() for memory in bound]
-                    time.sleep(0.002)
+                    time.sleep(0.002)  # the time in which somebody might write
                     if any((memory != result).any() for memory, result in zip(bound, results)):
                         results = [np.full((3, 3), np.inf)] * 2  # somebody wrote after the Run
                 wrong, failed = not right(x, results, w), False
@@ -57,7 +58,7 @@ def load(model, threads):
                 counts["wrong"] += wrong
                 counts["failed"] += failed
                 counts["longest_s"] = max(counts["longest_s"], took)
-            time.sleep(0.002)
+            time.sleep(0.002)  # as a program does that has something else to do, so that the server has the processor
 
     all_threads = [threading.Thread(target=work, args=(i,)) for i in range(threads)]
     for thread in all_threads:
@@ -77,13 +78,20 @@ def repeat(model, count):
         print([v.tolist() for v in session.run(None, {"x": np.full((2, 4), i, np.float32)})])
 
 
-def leave(model):
+def long_run(model):
     session = ort.InferenceSession(model, providers=["CPUExecutionProvider"])
-    x = np.full(session.get_inputs()[0].shape, 0.01, np.float32)
-    threading.Thread(target=lambda: session.run(None, {"x": x}), daemon=True).start()
+    return session.run(None, {"x": np.full(session.get_inputs()[0].shape, 0.01, np.float32)})
+
+
+def one(model):
+    print([v.tolist() for v in long_run(model)], flush=True)
+
+
+def leave(model):
+    threading.Thread(target=long_run, args=(model,), daemon=True).start()
     sys.stdin.readline()
 
 
 if __name__ == "__main__":
     what, path, *rest = sys.argv[1:]
-    {"load": load, "repeat": repeat, "leave": leave}[what](path, *(int(r) for r in rest))
+    {"load": load, "repeat": repeat, "one": one, "leave": leave}[what](path, *(int(r) for r in rest))
