@@ -189,7 +189,7 @@ TEST(Worker, WhoseModelsKeepCrashingWaitsForTheNextOne) {
 }
 
 TEST(Worker, AHangingRunEndsIt) {
-  Isolated isolated([](Workers::Options& options) { options.run_limit = milliseconds(300); });
+  Isolated isolated([](Workers::Options& options) { options.run_limit = milliseconds(1000); });
   const auto good = isolated.client_with("echo"), bad = isolated.client_with("hang");
   const auto failed = run(*bad, kX);
   ASSERT_FALSE(failed);
@@ -200,7 +200,7 @@ TEST(Worker, AHangingRunEndsIt) {
 }
 
 TEST(Worker, AHangingOpenEndsIt) {
-  Isolated isolated([](Workers::Options& options) { options.open_limit = milliseconds(300); });
+  Isolated isolated([](Workers::Options& options) { options.open_limit = milliseconds(1000); });
   const auto client = isolated.client("hang-open");
   const auto opened = client->open(1, {{"model", "hang-open"}});
   ASSERT_FALSE(opened);

@@ -130,16 +130,16 @@ TEST_F(ClientTest, AnErrorOfTheEngineKeepsItsCodeAndTheConnection) {
 
 TEST_F(ClientTest, HeartbeatsKeepALongRunAlive) {
   ClientOptions options = server.client_options();
-  options.stall_timeout = milliseconds(100);
+  options.stall_timeout = milliseconds(500);  // so much may a busy machine be late
   Client patient({}, options);
   std::mutex mutex;
   std::condition_variable never;
   server.override_handler = [&](Connection& c, const FrameHeader& h,
                                 const std::string&) -> std::optional<bool> {
     if (h.kind != FrameKind::kRun) return std::nullopt;
-    for (int i = 0; i < 10; ++i) {  // 300 ms in all, three times the stall timeout
+    for (int i = 0; i < 30; ++i) {  // 1.2 s in all, more than twice the stall timeout
       std::unique_lock lock(mutex);
-      never.wait_for(lock, milliseconds(30));
+      never.wait_for(lock, milliseconds(40));
       if (!c.send({.kind = FrameKind::kHeartbeat, .request_id = h.request_id},
                   encode(Heartbeat{1})))
         return false;
@@ -154,7 +154,7 @@ TEST_F(ClientTest, HeartbeatsKeepALongRunAlive) {
 
 TEST_F(ClientTest, ASilentServerIsATimeout) {
   ClientOptions options = server.client_options();
-  options.stall_timeout = milliseconds(50);
+  options.stall_timeout = milliseconds(500);  // opening must not meet it on a busy machine
   Client impatient({}, options);
   server.override_handler = [](Connection&, const FrameHeader& h,
                                const std::string&) -> std::optional<bool> {
