@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "base/check.h"
+#include "engine/forwarding.h"
 #include "engine/onnxruntime/engine.h"
 #include "serve/files.h"
 #include "serve/server.h"
@@ -54,12 +55,10 @@ class LyingSession final : public engine::Session {
   const std::shared_ptr<engine::Session> real_;
 };
 
-class ClaimingEngine final : public engine::Engine {
+class ClaimingEngine final : public engine::ForwardingEngine {
  public:
   ClaimingEngine(std::unique_ptr<engine::Engine> real, bool lies)
-      : real_(std::move(real)), lies_(lies) {}
-  std::string name() const override { return real_->name(); }
-  std::string version() const override { return real_->version(); }
+      : ForwardingEngine(std::move(real)), lies_(lies) {}
   std::string device() const override { return "cuda:0"; }
   std::vector<std::string> available_providers() const override {
     return {"TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"};
@@ -77,20 +76,12 @@ class ClaimingEngine final : public engine::Engine {
                 static_cast<int>(options.parallel_execution));
     std::printf("%s\n", line.c_str());
     std::fflush(stdout);
-    auto session = real_->open(path, options);
+    auto session = real().open(path, options);
     if (!session || !lies_) return session;
     return std::shared_ptr<engine::Session>(std::make_shared<LyingSession>(*session));
   }
-  Result<std::shared_ptr<engine::Session>> open_bytes(std::span<const std::byte> model,
-                                                      const engine::OpenOptions& options) override {
-    return real_->open_bytes(model, options);
-  }
-  std::unique_ptr<engine::RunControl> make_run_control() override {
-    return real_->make_run_control();
-  }
 
  private:
-  const std::unique_ptr<engine::Engine> real_;
   const bool lies_;
 };
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "serve/worker/handed_models.h"
 
+#include "engine/forwarding.h"
+
 #include <unistd.h>
 
 #include <utility>
@@ -36,16 +38,11 @@ class HandedSession final : public engine::Session {
   const std::shared_ptr<engine::Session> session_;
 };
 
-class HandedEngine final : public engine::Engine {
+class HandedEngine final : public engine::ForwardingEngine {
  public:
   HandedEngine(std::unique_ptr<engine::Engine> real, const HandedModels& models)
-      : real_(std::move(real)), models_(models) {}
-  std::string name() const override { return real_->name(); }
-  std::string version() const override { return real_->version(); }
-  std::string device() const override { return real_->device(); }
-  std::vector<std::string> available_providers() const override {
-    return real_->available_providers();
-  }
+      : ForwardingEngine(std::move(real)), models_(models) {}
+
   Result<std::shared_ptr<engine::Session>> open(const std::string& path,
                                                 const engine::OpenOptions& options) override {
     const auto model = models_.find(path);
@@ -53,20 +50,12 @@ class HandedEngine final : public engine::Engine {
     engine::OpenOptions with_files = options;
     for (std::size_t i = 1; i < model->files.size(); ++i)
       with_files.external_files.push_back({model->files[i].name, model->files[i].bytes()});
-    OB_TRY(auto session, real_->open_bytes(model->files.front().bytes(), with_files));
+    OB_TRY(auto session, real().open_bytes(model->files.front().bytes(), with_files));
     return std::shared_ptr<engine::Session>(
         std::make_shared<HandedSession>(model, std::move(session)));
   }
-  Result<std::shared_ptr<engine::Session>> open_bytes(std::span<const std::byte> model,
-                                                      const engine::OpenOptions& options) override {
-    return real_->open_bytes(model, options);
-  }
-  std::unique_ptr<engine::RunControl> make_run_control() override {
-    return real_->make_run_control();
-  }
 
  private:
-  const std::unique_ptr<engine::Engine> real_;
   const HandedModels& models_;
 };
 

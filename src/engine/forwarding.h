@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+// An engine that does what another one does: the base of those that change a part of it.
+// Thread-safety: the other engine's.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "engine/engine.h"
+
+namespace outboard::engine {
+
+class ForwardingEngine : public Engine {
+ public:
+  explicit ForwardingEngine(std::unique_ptr<Engine> real) : real_(std::move(real)) {}
+  std::string name() const override { return real_->name(); }
+  std::string version() const override { return real_->version(); }
+  std::string device() const override { return real_->device(); }
+  std::vector<std::string> available_providers() const override {
+    return real_->available_providers();
+  }
+  Result<std::shared_ptr<Session>> open(const std::string& path,
+                                        const OpenOptions& options) override {
+    return real_->open(path, options);
+  }
+  Result<std::shared_ptr<Session>> open_bytes(std::span<const std::byte> model,
+                                              const OpenOptions& options) override {
+    return real_->open_bytes(model, options);
+  }
+  std::unique_ptr<RunControl> make_run_control() override { return real_->make_run_control(); }
+
+ protected:
+  Engine& real() { return *real_; }
+
+ private:
+  const std::unique_ptr<Engine> real_;
+};
+
+}  // namespace outboard::engine
