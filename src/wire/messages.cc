@@ -123,6 +123,17 @@ Result<void> check_size(ByteReader& reader, Bytes record) {
   return {};
 }
 
+// A record that is one number.
+template <typename T>
+Result<T> decode_number(Bytes record, std::string_view what) {
+  ByteReader reader(record);
+  const auto number = reader.read<T>();
+  if (!reader.ok() || reader.remaining() != 0)
+    return error(ErrorKind::kInvalid, "{} must have {} bytes, not {}", what, sizeof(T),
+                 record.size());
+  return number;
+}
+
 }  // namespace
 
 const Feature* find_feature(const std::vector<Feature>& features, std::uint32_t number) {
@@ -262,12 +273,7 @@ std::string encode_known_limit(std::uint64_t size_bytes) {
 }
 
 Result<std::uint64_t> decode_known_limit(Bytes data) {
-  ByteReader reader(data);
-  const auto size = reader.read<std::uint64_t>();
-  if (!reader.ok() || reader.remaining() != 0)
-    return error(ErrorKind::kInvalid, "data of the feature known tensors must have 8 bytes, not {}",
-                 data.size());
-  return size;
+  return decode_number<std::uint64_t>(data, "data of the feature known tensors");
 }
 
 std::string encode(const UploadChunk& chunk) {
@@ -363,11 +369,7 @@ std::string encode_session_close(std::uint32_t handle) {
 }
 
 Result<std::uint32_t> decode_session_close(Bytes record) {
-  ByteReader reader(record);
-  const auto handle = reader.read<std::uint32_t>();
-  if (!reader.ok() || reader.remaining() != 0)
-    return error(ErrorKind::kInvalid, "session close must have 4 bytes, not {}", record.size());
-  return handle;
+  return decode_number<std::uint32_t>(record, "session close");
 }
 
 Sha256 ModelManifest::id() const {

@@ -10,6 +10,7 @@
 #include <system_error>
 
 #include "base/limits.h"
+#include "wire/transport/descriptor_message.h"
 
 namespace outboard::serve {
 namespace {
@@ -52,19 +53,11 @@ Result<void> hand(int socket, const Handover& handover, int descriptor) {
                handover.model.bytes.size());
   bytes.append(handover.file_name);
   iovec part{bytes.data(), bytes.size()};
-  alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int))> control{};
+  wire::DescriptorRoom<1> room;
   msghdr message{};
   message.msg_iov = &part;
   message.msg_iovlen = 1;
-  if (descriptor >= 0) {
-    message.msg_control = control.data();
-    message.msg_controllen = control.size();
-    cmsghdr* const head = CMSG_FIRSTHDR(&message);
-    head->cmsg_level = SOL_SOCKET;
-    head->cmsg_type = SCM_RIGHTS;
-    head->cmsg_len = CMSG_LEN(sizeof descriptor);
-    std::memcpy(CMSG_DATA(head), &descriptor, sizeof descriptor);
-  }
+  if (descriptor >= 0) room.put(message, descriptor);
   while (::sendmsg(socket, &message, MSG_NOSIGNAL) < 0)
     if (errno != EINTR) return socket_error("handing something to a worker", errno);
   char taken = 0;
@@ -82,22 +75,15 @@ Result<void> hand(int socket, const Handover& handover, int descriptor) {
 Result<Handover> take_handover(int socket, wire::FileDescriptor& descriptor) {
   std::string bytes(kMostBytes, '\0');
   iovec part{bytes.data(), bytes.size()};
-  alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int))> control{};
+  wire::DescriptorRoom<1> room;
   msghdr message{};
   message.msg_iov = &part;
   message.msg_iovlen = 1;
-  message.msg_control = control.data();
-  message.msg_controllen = control.size();
+  room.receive_into(message);
   const ssize_t n = receive(socket, message);
   if (n < 0) return socket_error("waiting for the server", errno);
   if (n == 0) return error(ErrorKind::kDisconnected, "the server is gone");
-  for (cmsghdr* head = CMSG_FIRSTHDR(&message); head != nullptr;
-       head = CMSG_NXTHDR(&message, head)) {
-    if (head->cmsg_level != SOL_SOCKET || head->cmsg_type != SCM_RIGHTS) continue;
-    int received = -1;
-    std::memcpy(&received, CMSG_DATA(head), sizeof received);
-    descriptor = wire::FileDescriptor(received);
-  }
+  wire::take_descriptors(message, [&](wire::FileDescriptor one) { descriptor = std::move(one); });
   const auto size = static_cast<std::size_t>(n);
   if (size < kFixedBytes)
     return error(ErrorKind::kInvalid, "what was handed ({} bytes) must have at least {}", size,

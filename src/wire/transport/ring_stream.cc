@@ -18,6 +18,8 @@
 namespace outboard::wire {
 namespace {
 
+using std::chrono_literals::operator""ms;
+
 constexpr std::uint64_t kRingBytes = 64u << 10;
 // A writer whose ring is full gives way so often before it sleeps, and then sleeps for so long.
 constexpr int kYields = 50;
@@ -39,8 +41,7 @@ class RingStream final : public Stream, public DescriptorPassing {
         own_(std::move(own)),
         peer_(std::move(peer)),
         control_(new(own_.bytes().data()) Control{}),
-        peers_(reinterpret_cast<const Control*>(peer_.bytes().data())),
-        timeout_(below_->stall_timeout()) {
+        peers_(reinterpret_cast<const Control*>(peer_.bytes().data())) {
     own_.close_descriptor();
   }
 
@@ -82,10 +83,8 @@ class RingStream final : public Stream, public DescriptorPassing {
   }
 
   void set_stall_timeout(std::chrono::milliseconds timeout) override {
-    timeout_ = timeout;
     below_->set_stall_timeout(timeout);
   }
-  std::chrono::milliseconds stall_timeout() const override { return timeout_; }
   bool takes_at_once(std::size_t bytes) const override {
     const auto free = room();
     return free && *free >= bytes;
@@ -185,13 +184,20 @@ class RingStream final : public Stream, public DescriptorPassing {
       return error(ErrorKind::kInvalid, "peer has read {} bytes more than were written", -unread);
     return kRingBytes - unread;
   }
+  // The socket's, which was set before or after the rings took over. Zero: none.
+  Nanoseconds stall_timeout() const {
+    timeval value{};
+    socklen_t size = sizeof value;
+    ::getsockopt(below_->poll_fd(), SOL_SOCKET, SO_SNDTIMEO, &value, &size);
+    return std::chrono::seconds(value.tv_sec) + std::chrono::microseconds(value.tv_usec);
+  }
   // Only messages larger than the ring wait here, so it need not be woken: it looks now and then.
   Result<std::uint64_t> wait_for_room() {
     OB_TRY(std::uint64_t free, room());
     if (free > 0) return free;
     OB_CHECK_OK(publish());
     const Clock& clock = Clock::monotonic();
-    const Nanoseconds start = clock.now();
+    const Nanoseconds start = clock.now(), timeout = stall_timeout();
     for (int looks = 0;; ++looks) {
       OB_TRY(free, room());
       if (free > 0) return free;
@@ -201,9 +207,8 @@ class RingStream final : public Stream, public DescriptorPassing {
       }
       std::this_thread::sleep_for(kNap);
       OB_CHECK_OK(check_peer());
-      const std::chrono::milliseconds timeout = timeout_;
-      if (timeout.count() > 0 && clock.now() - start > timeout)
-        return error(ErrorKind::kTimeout, "peer took nothing for {} ms", timeout.count());
+      if (timeout > Nanoseconds::zero() && clock.now() - start > timeout)
+        return error(ErrorKind::kTimeout, "peer took nothing for {} ms", timeout / 1ms);
     }
   }
 
@@ -214,7 +219,6 @@ class RingStream final : public Stream, public DescriptorPassing {
   const Control* const peers_;
   std::uint64_t read_ = 0;     // the reader's
   std::uint64_t written_ = 0;  // the writer's
-  std::atomic<std::chrono::milliseconds> timeout_;
 };
 
 }  // namespace

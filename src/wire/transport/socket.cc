@@ -13,7 +13,10 @@
 #include <cstdlib>
 #include <cstring>
 #include <system_error>
+#include <utility>
 #include <vector>
+
+#include "wire/transport/descriptor_message.h"
 
 namespace outboard::wire {
 namespace {
@@ -71,7 +74,6 @@ class SocketStream : public Stream {
     ::setsockopt(fd_, SOL_SOCKET, SO_RCVTIMEO, &value, sizeof value);
     ::setsockopt(fd_, SOL_SOCKET, SO_SNDTIMEO, &value, sizeof value);
   }
-  std::chrono::milliseconds stall_timeout() const override { return timeout_; }
 
   void shut_down() override { ::shutdown(fd_, SHUT_RDWR); }
 
@@ -149,15 +151,9 @@ class UnixStream final : public SocketStream, public DescriptorPassing {
   }
 
   Result<void> write_all_with(std::span<iovec> buffers, int descriptor) override {
-    alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int))> control{};
+    DescriptorRoom<1> room;
     msghdr message{};
-    message.msg_control = control.data();
-    message.msg_controllen = control.size();
-    cmsghdr* const head = CMSG_FIRSTHDR(&message);
-    head->cmsg_level = SOL_SOCKET;
-    head->cmsg_type = SCM_RIGHTS;
-    head->cmsg_len = CMSG_LEN(sizeof descriptor);
-    std::memcpy(CMSG_DATA(head), &descriptor, sizeof descriptor);
+    room.put(message, descriptor);
     return send_all(buffers, message);
   }
 
@@ -181,25 +177,16 @@ class UnixStream final : public SocketStream, public DescriptorPassing {
   static constexpr std::size_t kMostAtOnce = 2, kMostWaiting = 4;
 
   Result<std::size_t> receive_both(std::span<const iovec> buffers, int flags) {
-    alignas(cmsghdr) std::array<char, CMSG_SPACE(kMostAtOnce * sizeof(int))> control;
+    DescriptorRoom<kMostAtOnce> room;
     msghdr message{};
-    message.msg_control = control.data();
-    message.msg_controllen = control.size();
+    room.receive_into(message);
     OB_TRY(const std::size_t n, receive(buffers, message, flags));
     if (message.msg_controllen > 0) OB_CHECK_OK(keep_descriptors(message));
     return n;
   }
 
   Result<void> keep_descriptors(msghdr& message) {
-    for (cmsghdr* head = CMSG_FIRSTHDR(&message); head != nullptr;
-         head = CMSG_NXTHDR(&message, head)) {
-      if (head->cmsg_level != SOL_SOCKET || head->cmsg_type != SCM_RIGHTS) continue;
-      for (std::size_t at = CMSG_LEN(0); at + sizeof(int) <= head->cmsg_len; at += sizeof(int)) {
-        int received = -1;
-        std::memcpy(&received, reinterpret_cast<const char*>(head) + at, sizeof received);
-        waiting_.emplace_back(received);
-      }
-    }
+    take_descriptors(message, [this](FileDescriptor one) { waiting_.push_back(std::move(one)); });
     if ((message.msg_flags & MSG_CTRUNC) == 0 && waiting_.size() <= kMostWaiting) return {};
     waiting_.clear();
     return error(ErrorKind::kInvalid, "peer sent more descriptors than it may");

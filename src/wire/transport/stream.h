@@ -51,7 +51,6 @@ class Stream {
   // A read or write without any progress for this long fails with kTimeout. Zero: waits for ever
   // (the default).
   virtual void set_stall_timeout(std::chrono::milliseconds timeout) = 0;
-  virtual std::chrono::milliseconds stall_timeout() const { return std::chrono::milliseconds(0); }
 
   // Whether so many bytes can be written now without waiting for the reader, where this is not what
   // poll_fd() shows. For the writer.
