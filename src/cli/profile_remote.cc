@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "cli/profile_host.h"
 #include "engine/element_type.h"
+#include "serve/convert.h"
 #include "wire/client.h"
 
 namespace outboard::cli {
@@ -83,19 +84,6 @@ class RemoteSubject : public Subject {
   std::vector<std::uint32_t> outputs_;
 };
 
-std::vector<engine::ValueInfo> as_infos(const std::vector<wire::ValueDescription>& values) {
-  std::vector<engine::ValueInfo> infos;
-  infos.reserve(values.size());
-  for (const wire::ValueDescription& value : values)
-    infos.push_back({.name = value.name,
-                     .kind = "tensor",
-                     .type = static_cast<engine::ElementType>(value.type),
-                     .has_shape = value.has_shape,
-                     .dims = value.dims,
-                     .dim_names = value.dim_names});
-  return infos;
-}
-
 // What the profile takes from a server's status; zeroes for what it does not say.
 struct ServerState {
   std::uint64_t resident_bytes = 0;
@@ -168,7 +156,7 @@ class RemoteHost : public ProfileHost {
     const double open_us =
         std::chrono::duration<double, std::micro>(Clock::monotonic().now() - begin).count();
     OpenedModel opened;
-    const auto infos = as_infos(session->description().inputs);
+    const auto infos = serve::to_engine(session->description()).inputs;
     OB_TRY(auto inputs, make_inputs(infos, shapes, 1));
     opened.inputs = describe(infos, inputs);
     opened.subject = std::make_unique<RemoteSubject>(std::move(session), std::move(inputs));

@@ -128,6 +128,18 @@ std::string shape_text(const engine::ValueInfo& value) {
   return fmt::format("{}", fmt::join(dims, ", "));
 }
 
+// Both types have the same of what the model says of itself.
+template <typename From, typename To>
+void copy_metadata(const From& from, To& to) {
+  to.producer = from.producer;
+  to.graph_name = from.graph_name;
+  to.graph_description = from.graph_description;
+  to.domain = from.domain;
+  to.description = from.description;
+  to.version = from.version;
+  to.custom_metadata = from.custom_metadata;
+}
+
 }  // namespace
 
 Result<engine::OpenOptions> to_engine(const wire::SessionOptions& options) {
@@ -184,13 +196,7 @@ Result<wire::SessionDescription> to_wire(const engine::ModelInfo& info) {
   wire::SessionDescription result;
   OB_TRY(result.inputs, to_wire(info.inputs, "input"));
   OB_TRY(result.outputs, to_wire(info.outputs, "output"));
-  result.producer = info.producer;
-  result.graph_name = info.graph_name;
-  result.graph_description = info.graph_description;
-  result.domain = info.domain;
-  result.description = info.description;
-  result.version = info.version;
-  result.custom_metadata = info.custom_metadata;
+  copy_metadata(info, result);
   return result;
 }
 
@@ -220,13 +226,7 @@ engine::ModelInfo to_engine(const wire::SessionDescription& description) {
   };
   values(description.inputs, info.inputs);
   values(description.outputs, info.outputs);
-  info.producer = description.producer;
-  info.graph_name = description.graph_name;
-  info.graph_description = description.graph_description;
-  info.domain = description.domain;
-  info.description = description.description;
-  info.version = description.version;
-  info.custom_metadata = description.custom_metadata;
+  copy_metadata(description, info);
   return info;
 }
 
