@@ -3,8 +3,11 @@
 
 #include <pthread.h>
 #include <sys/random.h>
+#include <unistd.h>
+#include <unwind.h>
 
 #include <cstdlib>
+#include <utility>
 
 #include "base/log.h"
 #include "intercept/common/cpu_share.h"
@@ -16,6 +19,37 @@ namespace {
 std::atomic<Process*> current_process{nullptr};
 std::atomic<std::uint64_t> current_generation{1};
 std::atomic<bool> handlers_installed{false};
+
+// Whether exit() has called what calls this; its own frame is a few frames up.
+bool is_in_exit() {
+  struct Search {
+    int frames = 0;
+    bool found = false;
+  } search;
+  ::_Unwind_Backtrace(
+      [](_Unwind_Context* frame, void* data) {
+        auto& s = *static_cast<Search*>(data);
+        auto* call = reinterpret_cast<void*>(::_Unwind_GetIP(frame) - 1);
+        s.found = ::_Unwind_FindEnclosingFunction(call) == reinterpret_cast<void*>(&::exit);
+        return s.found || ++s.frames == 16 ? _URC_NORMAL_STOP : _URC_NO_REASON;
+      },
+      &search);
+  return search.found;
+}
+
+// The library makes some of its globals when they are first used, after our exit handler was
+// registered, and exit() destroys them before it: a thread of ours that opens a model at that
+// moment would use what is gone. But before all of that exit() destroys the thread_local objects of
+// its thread, which is the program's first one as a rule. pthread_exit() does so, too, and the
+// process goes on.
+struct EndOfMain {
+  ~EndOfMain() {
+    if (handlers_installed.load() && ::gettid() == ::getpid() && is_in_exit()) Process::leave();
+  }
+  void watch() {}
+};
+thread_local EndOfMain end_of_main;
+__attribute__((constructor)) void watch_main_thread() { end_of_main.watch(); }
 
 Config config_from_environment() {
   auto config = read_config([](const char* name) -> const char* { return std::getenv(name); });
@@ -51,10 +85,11 @@ Process& Process::current() {
   if (process != nullptr) return *process;
   if (!handlers_installed.exchange(true)) {
     pthread_atfork(nullptr, nullptr, &in_forked_child);
-    // Registered late, so that it runs before the destructors of the program's and the library's
-    // globals.
-    std::atexit(&on_exit);
+    // For exit() on another thread than the first. Registered late, so that it runs before the
+    // destructors of the program's and the library's globals.
+    std::atexit(&leave);
   }
+  end_of_main.watch();  // a forked child's first thread is another one
   // No lock here: one that another thread held during fork() would be held for ever in the child.
   Config config = config_from_environment();
   wire::ClientOptions options = interposer_options(config);
@@ -151,6 +186,8 @@ void Process::in_vendor_code(const std::function<void()>& call) {
     std::unique_lock lock(vendor_mutex_);
     vendor_changed_.wait(lock, [&] { return !leaving_.load(); });
     ++in_vendor_code_;
+    // Once more, now that the library has made most of what it makes when it is used.
+    if (!std::exchange(was_in_vendor_code_, true) && handlers_installed.load()) std::atexit(&leave);
   }
   call();
   const std::lock_guard lock(vendor_mutex_);
@@ -197,9 +234,9 @@ void Process::report_so_far() {
   if (!sessions.empty()) write_json(sessions, /*ended=*/false);
 }
 
-void Process::on_exit() {
+void Process::leave() {
   Process* process = current_process.load(std::memory_order_acquire);
-  if (process == nullptr) return;
+  if (process == nullptr || process->is_leaving()) return;
   for (const auto& link : process->links_) link->stop();
   {
     const std::lock_guard lock(process->vendor_mutex_);

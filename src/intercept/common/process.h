@@ -72,6 +72,10 @@ class Process {
   // Another number each time; follows from Config::seed.
   std::uint64_t random() { return random_.fetch_add(0x9e3779b97f4a7c15u) ^ seed_; }
 
+  // The process ends: what goes on in the background ends with it, and reports are written. For the
+  // ways in which a process can end (process.cc); does nothing the second time.
+  static void leave();
+
   // Writes the summary, JSON and trace that were asked for; once.
   void report();
   // Writes the JSON as it is by now, where it is asked for: some programs end without a word (Go's,
@@ -80,7 +84,6 @@ class Process {
   void report_so_far();
 
  private:
-  static void on_exit();
   static void in_forked_child();
   std::vector<AccountFigures> session_figures() const;
   void write_json(const std::vector<AccountFigures>& sessions, bool ended);
@@ -96,9 +99,10 @@ class Process {
   std::atomic<bool> reported_{false};
   std::mutex json_mutex_;
   std::string json_entry_;   // as it stands in the file
-  std::mutex vendor_mutex_;  // of the next three; leaving_ is read without it, too
+  std::mutex vendor_mutex_;  // of the next four; leaving_ is read without it, too
   std::condition_variable vendor_changed_;
   std::size_t in_vendor_code_ = 0;
+  bool was_in_vendor_code_ = false;
   std::atomic<bool> leaving_{false};
   mutable std::mutex mutex_;
   std::vector<std::shared_ptr<Account>> accounts_;
