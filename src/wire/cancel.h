@@ -28,21 +28,29 @@ class CancelToken {
   // 0: it never did.
   void heard(std::int64_t at_ns) { heard_ns_.store(at_ns, std::memory_order_relaxed); }
   std::int64_t heard_ns() const { return heard_ns_.load(std::memory_order_relaxed); }
+  // Bytes that Runs which hold this have moved: grows while a large request or reply is under way.
+  std::uint64_t moved_bytes() const;
 
  private:
   friend class CancelWatch;
   void stop_all(bool politely);
   std::atomic<bool> cancelled_{false};
   std::atomic<std::int64_t> heard_ns_{0};
-  std::mutex mutex_;
-  std::vector<std::function<void(bool)>> active_;  // slots; empty functions are free
+  struct Slot {
+    std::function<void(bool)> stop;  // empty: the slot is free
+    std::function<std::uint64_t()> moved_bytes;
+  };
+  mutable std::mutex mutex_;
+  std::vector<Slot> active_;
 };
 
 // Calls `stop` on the cancelling thread while it lives; at once where the token is cancelled
-// already. `politely`: whether the peer shall be told. Without a token it does nothing.
+// already. `politely`: whether the peer shall be told. `moved_bytes` (may be empty) tells how far
+// the Run is, on any thread. Without a token it does nothing.
 class CancelWatch {
  public:
-  CancelWatch(CancelToken* token, std::function<void(bool politely)> stop);
+  CancelWatch(CancelToken* token, std::function<void(bool politely)> stop,
+              std::function<std::uint64_t()> moved_bytes = {});
   ~CancelWatch();
   CancelWatch(const CancelWatch&) = delete;
   CancelWatch& operator=(const CancelWatch&) = delete;

@@ -142,6 +142,7 @@ Result<void> Connection::fill(std::size_t at_least) {
     OB_TRY(const std::size_t n, begin_ == end_ ? wait_and_read(std::span(&space, 1))
                                                : stream_->read_some(std::span(&space, 1)));
     end_ += n;
+    arrived_bytes_.fetch_add(n, std::memory_order_relaxed);
   }
   return {};
 }
@@ -173,6 +174,7 @@ Result<void> Connection::read(std::span<std::byte> destination) {
     const std::array<iovec, 2> space{
         {{destination.data(), destination.size()}, {buffer_.data(), buffer_.size()}}};
     OB_TRY(const std::size_t n, stream_->read_some(space));
+    arrived_bytes_.fetch_add(n, std::memory_order_relaxed);
     const std::size_t wanted = std::min(n, destination.size());
     destination = destination.subspan(wanted);
     begin_ = 0;

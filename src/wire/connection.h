@@ -67,6 +67,9 @@ class Connection {
     return std::span(buffer_).subspan(begin_, end_ - begin_);
   }
 
+  // Grows while bytes of a large message leave or come. Any thread.
+  std::uint64_t moved_bytes() const { return stream_->delivered_bytes() + arrived_bytes_; }
+
   // Counters of both directions, frame headers included; for one Run's account and for tests.
   std::uint64_t frames_sent() const { return frames_sent_; }
   std::uint64_t frames_received() const { return frames_received_; }
@@ -86,7 +89,7 @@ class Connection {
   std::uint64_t payload_left_ = 0;
   LookingSlots* looking_slots_ = nullptr;
   Patience patience_;
-  std::atomic<std::uint64_t> frames_sent_{0}, bytes_sent_{0};
+  std::atomic<std::uint64_t> frames_sent_{0}, bytes_sent_{0}, arrived_bytes_{0};
   std::uint64_t frames_received_ = 0, bytes_received_ = 0;
 };
 

@@ -17,6 +17,9 @@
 namespace outboard::wire {
 namespace {
 
+// Whether a request of so many bytes is still leaving is looked at.
+constexpr std::uint64_t kWorthFollowingBytes = 64u << 10;
+
 std::int64_t now_ns() { return Clock::monotonic().now().count(); }
 
 // The error after which the caller knows that the request may have been executed.
@@ -190,6 +193,12 @@ Result<void> check_outputs(const RunResult& result, bool has_coding) {
   return {};
 }
 
+std::uint64_t bytes_of(std::span<const InputTensor> inputs) {
+  std::uint64_t bytes = 0;
+  for (const InputTensor& input : inputs) bytes += input.data.size();
+  return bytes;
+}
+
 std::function<bool()> stop_when(const CancelToken* cancel) {
   if (cancel == nullptr) return {};
   return [cancel] { return cancel->is_cancelled(); };
@@ -199,9 +208,10 @@ std::function<bool()> stop_when(const CancelToken* cancel) {
 
 SendTurns::Turn Client::take_turn(const Pooled& pooled, std::span<const InputTensor> inputs,
                                   CancelToken* cancel) {
-  std::uint64_t bytes = 0;
-  for (const InputTensor& input : inputs) bytes += input.data.size();
+  const std::uint64_t bytes = bytes_of(inputs);
   if (pooled.shared || bytes < SendTurns::kWorthWaitingBytes) return {};
+  // Until then nothing is asked of the server.
+  if (cancel != nullptr) cancel->heard(now_ns() + Nanoseconds(SendTurns::kMostWait).count());
   const CancelWatch waking(cancel, [this](bool) { turns_.wake(); });
   return turns_.take(stop_when(cancel));
 }
@@ -232,19 +242,23 @@ Result<RunAccount> Client::run_on(Pooled& pooled, RunRequest& request,
   const std::uint64_t sent_before = connection.bytes_sent(),
                       received_before = connection.bytes_received();
   SendTurns::Turn turn = take_turn(pooled, inputs, cancel);
+  pooled.moved_bytes.reset();
+  if (bytes_of(inputs) >= kWorthFollowingBytes) pooled.moved_bytes = connection.moved_bytes();
   const std::int64_t begun = now_ns();
   account.turn_ns = static_cast<std::uint64_t>(begun - account.start_ns);
-  if (cancel != nullptr) cancel->heard(begun);  // until now nothing was asked of the server
+  if (cancel != nullptr) cancel->heard(begun);
   OB_TRY(const std::uint64_t shared_bytes,
          share_inputs(connection, pooled.shared.get(), request, inputs));
   if (pooled.coded) OB_CHECK_OK(pooled.coded->plan(request, inputs));
   // The frame lets a server that reads it stop at once; one that cannot sees the connection go.
   const CancelWatch watch(
-      cancel, [&connection, id, waits = options_.waits_when_cancelled](bool politely) {
+      cancel,
+      [&connection, id, waits = options_.waits_when_cancelled](bool politely) {
         const bool asked =
             politely && connection.try_send({.kind = FrameKind::kCancel, .request_id = id});
         if (!asked || !waits) connection.shut_down();
-      });
+      },
+      [&connection] { return connection.moved_bytes(); });
   OB_CHECK_OK(send_request(connection,
                            {.kind = FrameKind::kRun, .request_id = id, .deadline_us = deadline_us},
                            request, inputs));

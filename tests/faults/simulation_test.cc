@@ -323,7 +323,9 @@ class Worlds : public testing::Test {
   struct World {
     ServerProcess& server;
     ClientProcess& client;
+    Network& network;
   };
+  milliseconds local_{200};  // what a Run takes here
 
   // With a tenth of the seeds of a fault.
   void play(const intercept::Config& base, const std::function<void(World, std::uint64_t)>& body) {
@@ -344,11 +346,11 @@ class Worlds : public testing::Test {
         const Affine model{.scale = 3,
                            .offset = 1,
                            .remote = std::chrono::microseconds(random.between(1'000, 40'000)),
-                           .local = 200ms};
+                           .local = local_};
         ClientProcess client(kFirstClient, network, model, config);
         client.start(3, 20ms, seed);
         EXPECT_TRUE(wait_until([&] { return client.server_runs() > 300; }, 60s));
-        body({server, client}, seed);
+        body({server, client, network}, seed);
         client.stop();
         EXPECT_EQ(client.statistics().failed, 0u);
         EXPECT_TRUE(client.end());
@@ -366,6 +368,28 @@ TEST_F(Worlds, FewRunsAreBegunTwiceWhileTheServerIsWell) {
     wait_until([&] { return world.client.server_runs() > 1500; }, 300s);
     const auto figures = world.client.figures();
     EXPECT_LE(figures.hedged_runs, figures.server_runs / 100);
+    EXPECT_EQ(world.client.statistics().wrong, 0u);
+  });
+}
+
+// Requests and replies that take up to two seconds each on their way: nobody is taken for silent.
+TEST_F(Worlds, BytesThatLeaveOrComeAreASignOfLife) {
+  local_ = 10s;
+  intercept::Config config;
+  config.mode = intercept::Mode::kRemote;
+  play(config, [](World world, std::uint64_t) {
+    static std::atomic<int> silences{0};
+    set_log_sink([](LogLevel, std::string_view text) {
+      if (text.find("has said nothing") != std::string_view::npos) ++silences;
+    });
+    world.network.set_trouble(Trouble::kSlow);
+    world.client.set_most_elements(100'000);
+    const std::uint64_t before = world.client.server_runs();
+    EXPECT_TRUE(wait_until([&] { return world.client.server_runs() > before + 12; }, 120s));
+    world.client.stop();
+    set_log_sink([](LogLevel, std::string_view) {});
+    EXPECT_EQ(silences, 0);
+    EXPECT_EQ(world.client.figures().local_runs, 0u);
     EXPECT_EQ(world.client.statistics().wrong, 0u);
   });
 }

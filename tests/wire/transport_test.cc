@@ -103,6 +103,26 @@ TEST_P(Transport, LargeFramesArriveWhole) {
   writer.join();
 }
 
+TEST_P(Transport, WhatMovesIsSeenOnBothSides) {
+  const auto sent = numbers(200'000);
+  Connection sender(std::move(a_)), receiver(std::move(b_));
+  const std::uint64_t left_before = sender.moved_bytes(), came_before = receiver.moved_bytes();
+  std::thread writer([&] {
+    const iovec part{const_cast<std::byte*>(sent.data()), sent.size()};
+    EXPECT_TRUE(sender.send({.kind = FrameKind::kRun}, std::span(&part, 1)));
+  });
+  ASSERT_TRUE(receiver.receive_header());
+  ASSERT_TRUE(receiver.skip(sent.size()));
+  writer.join();
+  EXPECT_GE(receiver.moved_bytes(), came_before + sent.size());
+  if (GetParam() == std::string("unix")) return;  // does not see what its peer has
+  // Its peer's system says so a moment later.
+  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+  const auto is_delivered = [&] { return sender.moved_bytes() >= left_before + sent.size(); };
+  while (!is_delivered() && std::chrono::steady_clock::now() < end) std::this_thread::yield();
+  EXPECT_TRUE(is_delivered());
+}
+
 TEST_P(Transport, MoreThanTheFrameHasIsRefused) {
   Connection sender(std::move(a_)), receiver(std::move(b_));
   ASSERT_TRUE(sender.send({.kind = FrameKind::kPing}, "four"));

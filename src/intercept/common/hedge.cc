@@ -15,6 +15,8 @@ namespace {
 
 constexpr std::size_t kThreads = 65;  // as in hedge_watch.cc
 constexpr std::int64_t kLookAgainNs = 20'000'000;
+// A Run that is under way for longer is looked at so often until it is late: do its bytes move?
+constexpr std::int64_t kLookForBytesNs = 100'000'000;
 
 std::int64_t now_ns() { return Clock::monotonic().now().count(); }
 double us(std::int64_t ns) { return static_cast<double>(ns) / 1e3; }
@@ -135,7 +137,7 @@ Hedge::Hedge(Session& session, ProgramRun& run, const Session::Route& route, std
   if (!is_watched_) return;
   programs_cancel_.emplace(
       run.cancel(), [this](bool politely) { politely ? token_.cancel() : token_.abandon(); });
-  Process::current().hedges().add(*this, start_ns + static_cast<std::int64_t>(after_us_ * 1e3));
+  Process::current().hedges().add(*this, next_look(start_ns));
 }
 
 void Hedge::first_ended() {
@@ -156,14 +158,23 @@ Hedge::~Hedge() {
   if (!is_done) attempt_->cancel.abandon();
 }
 
+std::int64_t Hedge::next_look(std::int64_t now_ns) const {
+  const std::int64_t late_ns = start_ns_ + static_cast<std::int64_t>(after_us_ * 1e3);
+  return now_ns < late_ns ? std::min(late_ns, now_ns + kLookForBytesNs) : now_ns + kLookAgainNs;
+}
+
 std::int64_t Hedge::look(std::int64_t now_ns) {
-  const std::int64_t heard_ns = std::max(token_.heard_ns(), start_ns_);
+  const auto before = std::exchange(moved_bytes_, token_.moved_bytes());
+  if (before && *moved_bytes_ >= *before + wire::Stream::kProgressBytes) moved_ns_ = now_ns;
+  const std::int64_t heard_ns = std::max({token_.heard_ns(), start_ns_, moved_ns_});
   const HedgeRule::Moment moment{.elapsed_us = us(now_ns - start_ns_),
                                  .after_us = after_us_,
                                  .unheard_us = us(now_ns - heard_ns),
                                  .answered = route_.link->answered(),
                                  .hedged = route_.link->hedged()};
-  if (!HedgeRule::may_begin(moment)) return now_ns + kLookAgainNs;
+  // Whether bytes move takes two looks.
+  if (!HedgeRule::may_begin(moment) || (!before && HedgeRule::is_silent(moment)))
+    return next_look(now_ns);
   begin(HedgeRule::is_silent(moment) ? moment.unheard_us : 0);
   return HedgeWatch::kNever;
 }

@@ -54,6 +54,7 @@ class Hedge final : private HedgeWatch::Entry {
 
  private:
   struct Attempt;
+  std::int64_t next_look(std::int64_t now_ns) const;
   std::int64_t look(std::int64_t now_ns) override;
   void begin(double silent_us);
   static void work(const std::shared_ptr<Attempt>& attempt);
@@ -63,7 +64,10 @@ class Hedge final : private HedgeWatch::Entry {
   const Session::Route& route_;
   const std::int64_t start_ns_;
   const double after_us_;
-  bool is_watched_;
+  const bool is_watched_;
+  // Under the watch's lock: when bytes of the Run were seen to move, and where they were.
+  std::int64_t moved_ns_ = 0;
+  std::optional<std::uint64_t> moved_bytes_;
   wire::CancelToken token_;
   std::optional<wire::CancelWatch> programs_cancel_;
   std::shared_ptr<Attempt> attempt_;  // made under the watch's lock

@@ -30,6 +30,7 @@ class Pipe {
       bytes_.erase(bytes_.begin(), bytes_.begin() + static_cast<std::ptrdiff_t>(n));
       done += n;
     }
+    taken_ += done;
     changed_.notify_all();
     return done;
   }
@@ -61,6 +62,11 @@ class Pipe {
     return n;
   }
 
+  std::uint64_t taken_bytes() const {
+    const std::lock_guard lock(mutex_);
+    return taken_;
+  }
+
   void close() {
     const std::lock_guard lock(mutex_);
     closed_ = true;
@@ -76,9 +82,10 @@ class Pipe {
   }
 
   const std::size_t capacity_;
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   std::condition_variable changed_;
   std::deque<std::byte> bytes_;
+  std::uint64_t taken_ = 0;  // by the reader, so far
   bool closed_ = false;
 };
 
@@ -95,6 +102,7 @@ class PairStream final : public Stream {
     return out_->write(buffers, timeout_);
   }
   void set_stall_timeout(milliseconds timeout) override { timeout_ = timeout; }
+  std::uint64_t delivered_bytes() const override { return out_->taken_bytes(); }
   void shut_down() override {
     in_->close();
     out_->close();

@@ -89,6 +89,9 @@ class RingStream final : public Stream, public DescriptorPassing {
     const auto free = room();
     return free && *free >= bytes;
   }
+  std::uint64_t delivered_bytes() const override {
+    return peers_->read.load(std::memory_order_relaxed);
+  }
   void shut_down() override { below_->shut_down(); }
 
   Result<std::size_t> peek(std::span<std::byte> buffer) override {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "wire/transport/socket.h"
 
+#include <linux/tcp.h>
 #include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -34,9 +34,10 @@ tl::unexpected<Error> socket_error(int code, std::string_view what) {
 // against 95 ms) and slows each down for 200 ms every 10 s to measure its delay.
 // OUTBOARD_TCP_CONGESTION names another one, or "system". Where it is not there the system's stays.
 void choose_congestion_control(int fd) {
-  static const std::string name = [] {
+  // Never destroyed: connections are made while the process ends.
+  static const std::string& name = *[] {
     const char* given = std::getenv("OUTBOARD_TCP_CONGESTION");
-    return std::string(given == nullptr ? "cubic" : given);
+    return new std::string(given == nullptr ? "cubic" : given);
   }();
   if (name != "system")
     ::setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, name.data(), static_cast<socklen_t>(name.size()));
@@ -74,6 +75,12 @@ class SocketStream : public Stream {
     ::setsockopt(fd_, SOL_SOCKET, SO_RCVTIMEO, &value, sizeof value);
     ::setsockopt(fd_, SOL_SOCKET, SO_SNDTIMEO, &value, sizeof value);
   }
+  // As the peer's system acknowledged them.
+  std::uint64_t delivered_bytes() const override {
+    tcp_info info{};
+    socklen_t size = sizeof info;
+    return ::getsockopt(fd_, IPPROTO_TCP, TCP_INFO, &info, &size) == 0 ? info.tcpi_bytes_acked : 0;
+  }
 
   void shut_down() override { ::shutdown(fd_, SHUT_RDWR); }
 
@@ -110,13 +117,20 @@ class SocketStream : public Stream {
 
   // The ancillary data of `message` leaves with the first byte.
   Result<void> send_all(std::span<iovec> buffers, msghdr& message) {
+    std::uint64_t bytes = 0;
+    for (const iovec& buffer : buffers) bytes += buffer.iov_len;
+    std::uint64_t delivered = bytes < kWorthFollowingBytes ? 0 : delivered_bytes();
     while (!buffers.empty()) {
       message.msg_iov = buffers.data();
       message.msg_iovlen = std::min<std::size_t>(buffers.size(), IOV_MAX);
       const ssize_t sent = ::sendmsg(fd_, &message, MSG_NOSIGNAL);
       if (sent < 0) {
         if (errno == EINTR) continue;
-        return socket_error(errno, "sending");
+        // The system wakes a writer only when a third of its buffer is free, which a slow link may
+        // take long for.
+        const int code = errno;
+        if (code == EAGAIN && bytes >= kWorthFollowingBytes && made_progress(delivered)) continue;
+        return socket_error(code, "sending");
       }
       message.msg_control = nullptr;
       message.msg_controllen = 0;
@@ -134,6 +148,13 @@ class SocketStream : public Stream {
   }
 
  private:
+  static constexpr std::uint64_t kWorthFollowingBytes = 64u << 10;
+  // Since `delivered` was looked at last.
+  bool made_progress(std::uint64_t& delivered) const {
+    const std::uint64_t before = std::exchange(delivered, delivered_bytes());
+    return delivered >= before + kProgressBytes;
+  }
+
   const int fd_;
   std::chrono::milliseconds timeout_{0};
 };

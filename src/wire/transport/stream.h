@@ -11,6 +11,7 @@
 
 #include <chrono>
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <span>
 #include <utility>
@@ -35,6 +36,9 @@ class DescriptorPassing {
 
 class Stream {
  public:
+  // Fewer bytes than this from one look to the next are a trickle, not progress.
+  static constexpr std::uint64_t kProgressBytes = 4096;
+
   virtual ~Stream() = default;
 
   // Fills the buffers in order with what is there, at least one byte; blocks until then. The end of
@@ -55,6 +59,10 @@ class Stream {
   // Whether so many bytes can be written now without waiting for the reader, where this is not what
   // poll_fd() shows. For the writer.
   virtual bool takes_at_once(std::size_t /*bytes*/) const { return true; }
+
+  // How many of the bytes that were written have reached the peer's side: grows while a large
+  // message leaves. Any thread. 0: this transport cannot see it.
+  virtual std::uint64_t delivered_bytes() const { return 0; }
 
   // Ends both directions and wakes whoever waits; the peer sees the end of the stream.
   virtual void shut_down() = 0;

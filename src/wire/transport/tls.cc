@@ -246,6 +246,7 @@ class TlsStream final : public Stream {
   void set_stall_timeout(std::chrono::milliseconds timeout) override {
     below_->set_stall_timeout(timeout);
   }
+  std::uint64_t delivered_bytes() const override { return below_->delivered_bytes(); }
   void shut_down() override { below_->shut_down(); }
 
   Result<std::size_t> peek(std::span<std::byte> buffer) override {

@@ -39,8 +39,12 @@ struct Network::Shared {
 
 namespace {
 
-constexpr milliseconds kTricklePause{100};
-constexpr std::size_t kTrickleBytes = 16;
+// What passes at once, and the time until more does.
+struct Pace {
+  std::size_t bytes;
+  milliseconds pause;
+};
+constexpr Pace kTrickle{16, milliseconds(100)}, kSlow{4000, milliseconds(20)};
 
 tl::unexpected<Error> closed() {
   return error(ErrorKind::kDisconnected, "peer closed the connection");
@@ -69,9 +73,9 @@ class FaultyStream final : public wire::Stream {
     OB_CHECK_OK(wait_for_link(end));
     iovec first = buffers.front();
     if (effect == Effect::kPartial) first.iov_len = std::min<std::size_t>(first.iov_len, 7);
-    if (trickles()) {
-      first.iov_len = std::min(first.iov_len, kTrickleBytes);
-      block(this, now() + kTricklePause);
+    if (const auto limited = pace()) {
+      first.iov_len = std::min(first.iov_len, limited->bytes);
+      block(this, now() + limited->pause);
     }
     const bool whole = first.iov_len == buffers.front().iov_len;
     auto got = inner_->read_some(whole ? buffers : std::span<const iovec>(&first, 1));
@@ -91,13 +95,14 @@ class FaultyStream final : public wire::Stream {
       break_off();
       return sent ? Result<void>(closed()) : sent;
     }
-    if (!trickles()) return inner_->write_all(buffers);
+    const auto limited = pace();
+    if (!limited) return inner_->write_all(buffers);
     for (const iovec& buffer : buffers) {
-      for (std::size_t at = 0; at < buffer.iov_len; at += kTrickleBytes) {
-        if (trickles()) block(this, now() + kTricklePause);
+      for (std::size_t at = 0; at < buffer.iov_len; at += limited->bytes) {
+        if (pace()) block(this, now() + limited->pause);
         OB_CHECK_OK(wait_for_link(limit()));
         iovec piece{static_cast<std::byte*>(buffer.iov_base) + at,
-                    std::min(kTrickleBytes, buffer.iov_len - at)};
+                    std::min(limited->bytes, buffer.iov_len - at)};
         OB_CHECK_OK(inner_->write_all(std::span(&piece, 1)));
       }
     }
@@ -131,6 +136,7 @@ class FaultyStream final : public wire::Stream {
     return inner_->peek(buffer);
   }
   int poll_fd() const override { return -1; }
+  std::uint64_t delivered_bytes() const override { return inner_->delivered_bytes(); }
 
   // Under the shared mutex.
   bool lost = false;
@@ -138,9 +144,11 @@ class FaultyStream final : public wire::Stream {
 
  private:
   bool passes() const { return !lost && shared_->trouble != Trouble::kSilent; }
-  bool trickles() const {
+  std::optional<Pace> pace() const {
     const std::lock_guard lock(shared_->mutex);
-    return shared_->trouble == Trouble::kTrickle;
+    if (shared_->trouble == Trouble::kTrickle) return kTrickle;
+    if (shared_->trouble == Trouble::kSlow) return kSlow;
+    return std::nullopt;
   }
   nanoseconds limit() const {
     return timeout_.count() == 0 ? nanoseconds::max() : now() + timeout_;

@@ -38,6 +38,7 @@ enum class Trouble : std::uint8_t {
   kRefused,  // nobody listens: connections are refused; those that are open are closed
   kSilent,   // nothing passes in either direction, and nobody is told
   kTrickle,  // a few bytes every tenth of a second
+  kSlow,     // 200 kB a second
 };
 
 class FaultyStream;
