@@ -42,6 +42,13 @@ def denoted():
     return proto
 
 
+def wide():
+    """64 MiB of weights."""
+    w = np.full((4096, 4096), 1 / 4096, np.float32)
+    return model([h.make_node("MatMul", ["x", "w"], ["y"])], [value("x", [1, 4096])], [value("y", [1, 4096])],
+                 [onnx.numpy_helper.from_array(w, "w")])
+
+
 def own_operator():
     proto = model([h.make_node("Twice", ["x"], ["y"], domain="test.own")], [value("x", ["n", 4])],
                   [value("y", ["n", 4])])
@@ -53,7 +60,7 @@ def main():
     folder = pathlib.Path(sys.argv[1])
     folder.mkdir(parents=True, exist_ok=True)
     for name, proto in (("dense", dense()), ("slow_loop", loop(10_000_000)), ("long_loop", loop(60_000)), ("slow_node", slow_node()),
-                        ("denoted", denoted()), ("own_operator", own_operator())):
+                        ("denoted", denoted()), ("own_operator", own_operator()), ("wide", wide())):
         onnx.save(proto, folder / f"{name}.onnx")
     external = dense()
     tensor = onnx.numpy_helper.from_array(np.linspace(-1, 1, 12, dtype=np.float32).reshape(4, 3), "w")

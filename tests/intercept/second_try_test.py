@@ -169,6 +169,23 @@ class SecondTry(Compared):
         print(f"\nend beside a stopped server: {took:.2f} s")
         self.assertLess(took, 10)  # the Run itself would take minutes
 
+    # ---- memory
+
+    def test_the_local_model_is_given_back_after_a_fault(self):
+        weights_bytes = 4096 * 4096 * 4
+        program = Started(self, self.server, [*PROGRAM, "resident", self.model("wide")], "--mode", "remote")
+        alone = program.said()["resident_bytes"]
+        self.stop_server()
+        beside = program.said()["resident_bytes"]
+        self.assertGreater(beside - alone, weights_bytes * 0.8, "the model is not here")
+        self.server.process.send_signal(signal.SIGCONT)
+        back = []
+        wait_for(lambda: back.append(program.said()["resident_bytes"]) or back[-1] - alone < weights_bytes / 4,
+                 "the local model's end", program.process)
+        print(f"\nresident MB: {alone / 1e6:.0f} at the server, {beside / 1e6:.0f} beside a stopped one, {back[-1] / 1e6:.0f} back")
+        local = program.sessions()[0]["local_sessions"]
+        self.assertEqual(local["opened"], local["given_back"])
+
     # ---- results that are compared
 
     def test_an_honest_server_is_verified_and_kept(self):

@@ -232,7 +232,8 @@ bool Session::attach_in_background(ServerLink& link) {
   return true;
 }
 
-// What could not be opened again is kept.
+// In the background, because closing a large model takes longer than many a Run. What could not be
+// opened again is kept.
 void Session::give_local_back(Live& live) {
   std::shared_ptr<LocalModel> unneeded;
   {
@@ -242,9 +243,13 @@ void Session::give_local_back(Live& live) {
   }
   live.account->gave_local_back();
   log_info("model ({}) is at a server; the local session is given back", spec_.model_name);
-  live.process.in_vendor_code([&] { unneeded.reset(); });
-  // What was freed in pieces goes back to the system, too.
-  ::malloc_trim(0);
+  live.process.async_pool().post(
+      [&process = live.process, unneeded = std::move(unneeded)]() mutable {
+        process.in_vendor_code([&] { unneeded.reset(); });
+        // What was freed in pieces goes back to the system, too.
+        ::malloc_trim(0);
+      },
+      2);
 }
 
 void Session::open_local_later(Live& live) {
@@ -343,8 +348,8 @@ void Session::ran_at_server(const Route& route, std::uint64_t time_ns,
       {us(time_ns), us(run.server.compute_ns), run.bytes_sent, run.bytes_received}, estimate.view(),
       now_us());
   const Config& config = live.process.config();
-  if (config.mode == Mode::kAuto && config.verify == 0 && live.estimates.local_is_idle())
-    give_local_back(live);
+  // In mode remote, too: a second try may have needed it.
+  if (config.verify == 0 && live.estimates.local_is_idle()) give_local_back(live);
 }
 
 void Session::ran_here(const Route& route, std::uint64_t time_ns) {

@@ -4,9 +4,11 @@
     second_try.py load MODEL THREADS     Runs on threads until standard input ends; a line in: what happened since the last
     second_try.py repeat MODEL N         N Runs on one thread; prints all results
     second_try.py one MODEL              one long Run; prints its results
+    second_try.py resident MODEL         a line in: 40 Runs, and how much memory the program has then
     second_try.py leave MODEL            one long Run on a thread; a line in: the program ends, whatever the Run does
 """
 import json
+import resource
 import sys
 import threading
 import time
@@ -78,6 +80,16 @@ def repeat(model, count):
         print([v.tolist() for v in session.run(None, {"x": np.full((2, 4), i, np.float32)})])
 
 
+def resident(model):
+    session = ort.InferenceSession(model, providers=["CPUExecutionProvider"])
+    feed = {i.name: np.full([d if isinstance(d, int) else 1 for d in i.shape], 0.5, np.float32) for i in session.get_inputs()}
+    for _ in sys.stdin:
+        for _ in range(40):
+            session.run(None, feed)
+        pages = int(open("/proc/self/statm").read().split()[1])
+        print(json.dumps({"resident_bytes": pages * resource.getpagesize()}), flush=True)
+
+
 def long_run(model):
     session = ort.InferenceSession(model, providers=["CPUExecutionProvider"])
     return session.run(None, {"x": np.full(session.get_inputs()[0].shape, 0.01, np.float32)})
@@ -94,4 +106,4 @@ def leave(model):
 
 if __name__ == "__main__":
     what, path, *rest = sys.argv[1:]
-    {"load": load, "repeat": repeat, "one": one, "leave": leave}[what](path, *(int(r) for r in rest))
+    {"load": load, "repeat": repeat, "one": one, "resident": resident, "leave": leave}[what](path, *(int(r) for r in rest))
