@@ -301,18 +301,20 @@ class Link:
         """A process at the far end."""
         return self._bed.popen(arguments, namespace=self.namespace, **more)
 
-    def serve(self, folder, *arguments, core=None, cpu_share=None, ort_library=None, direct=False):
+    def serve(self, folder, *arguments, core=None, cpu_share=None, ort_library=None, direct=False, secured=False):
         """An `outboard serve` at the far end with its store in `folder`; killed when the bed ends. `direct`: without the
-        relay, so the connections are the kernel's from end to end, and rate and unplug() are all that can be played."""
-        return Server(self, pathlib.Path(folder), arguments, core, cpu_share, ort_library, direct)
+        relay, so the connections are the kernel's from end to end, and rate and unplug() are all that can be played.
+        `secured`: likewise, over TLS and with a token; its address is a name then, for programs with its `environment`."""
+        return Server(self, pathlib.Path(folder), arguments, core, cpu_share, ort_library, direct, secured)
 
 
 class Server:
     """An `outboard serve` behind a link. `address` is how the device reaches it; kill() and start() are faults."""
 
-    def __init__(self, link, folder, arguments, core, cpu_share, ort_library, direct):
-        self.link, self.folder, self._direct = link, folder, direct
-        self._listen = f"{link.ip}:0" if direct else "127.0.0.1:0"
+    def __init__(self, link, folder, arguments, core, cpu_share, ort_library, direct, secured):
+        self.link, self.folder, self._direct, self._secured = link, folder, direct or secured, secured
+        self._listen = f"{link.ip}:0" if self._direct else "127.0.0.1:0"
+        self.environment = {**os.environ, "XDG_CONFIG_HOME": str(folder / "config")} if secured else None
         self._arguments, self._core, self._cpu_share = list(arguments), core, cpu_share
         self._library = [] if ort_library is None else ["--ort-library", ort_library]
         self._count = 0
@@ -327,14 +329,34 @@ class Server:
         with open(self.folder / "server.log", "ab") as log:
             self.process = self.link.popen(
                 [self.link._bed.build / "outboard", "serve", "--listen", self._listen, "--store", self.folder / "store",
-                 "--ready-file", ready, *(["--insecure"] if self._direct else []), *self._library, *self._arguments],
+                 "--ready-file", ready, *self._access(), *self._library, *self._arguments],
                 core=self._core, cpu_share=self._cpu_share, stdout=log, stderr=log)
         addresses = common.wait_ready(self.process, ready, self.folder / "server.log")
         self.local_address = next(a for a in addresses if not a.startswith("unix:"))
         if self._direct:
             self.address = self._listen = self.local_address
+            if self._secured:
+                self.address = self._login()
         else:
             self.address = self.link.relay_to(self.local_address)
+
+    def _access(self):
+        if self._secured:
+            return ["--state", self.folder / "state"]
+        return ["--insecure"] if self._direct else []
+
+    def _login(self):
+        """Its name, once the device knows its identity and has a token."""
+        name = "secured"
+        if self._count == 1:
+            line = (self.folder / "state/first-token").read_text()
+            command_line = [self.link._bed.build / "outboard", "login", "--name", name]
+            login = self.link._bed.popen(command_line, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True,
+                                         env=self.environment)
+            login.communicate(re.sub(r"//[^?#]*", f"//{self.local_address}", line), timeout=30)
+            if login.returncode != 0:
+                raise Unavailable(f"outboard login ended with status {login.returncode}")
+        return name
 
     def kill(self):
         self.process.kill()

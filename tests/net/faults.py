@@ -7,8 +7,8 @@ plays N rounds of each fault in network namespaces and prints a table (`make soa
 puts into docs/faults.md. FILE gets a line of JSON a round; rounds that are there already are not played again, so an
 interrupted soak goes on where it ended. faults_test.py asserts on five rounds of each with the same `complaints()`.
 
-A Lane is one link, one server and one program (fault_client.cc) under `outboard run --mode remote`; the faults of a lane
-are played one after the other, lanes side by side.
+A Lane is one link, one server and one program (fault_client.cc) under `outboard run`; the faults of a lane are played one
+after the other, lanes side by side, and then those of other transports and modes.
 """
 import argparse
 import contextlib
@@ -50,14 +50,14 @@ class Program:
     """fault_client under `outboard run`; its answers are dictionaries (fault_client.cc)."""
 
     def __init__(self, bed, server, model, *options, mode="remote", threads=THREADS, plain=True, more_run_options=(),
-                 ready_s=60):
+                 ready_s=60, address=None):
         self.report = bed.folder / f"report{time.monotonic_ns()}.json"
         models = bed.folder / "models"
         self.process = bed.popen(
             [bed.build / "outboard", "run", "--mode", mode, "--json", self.report, "--no-summary", "--log-level", "error",
-             *more_run_options, "--server", server.address, "--", bed.build / "tests/fault_client", common.ort_library(),
+             *more_run_options, "--server", address or server.address, "--", bed.build / "tests/fault_client", common.ort_library(),
              models / f"{model}.onnx", *(["--plain", models / f"{model}-plain.onnx"] if plain else []), "--threads", threads,
-             *options], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+             *options], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=server.environment)
         self.ready = self.answer(ready_s)
 
     def answer(self, limit_s=60):
@@ -81,6 +81,7 @@ class Program:
         assert len(reports) >= processes, f"{len(reports)} reports"
         failed = sum(session["runs"]["failed"] for report in reports for session in report["sessions"])
         assert failed == 0, f"the reports count {failed} failed Runs"
+        return reports
 
 
 def resources(pid):
@@ -97,15 +98,16 @@ def resources(pid):
 
 
 class Lane:
-    def __init__(self, bed, name, model="small", direct=False, disk_bytes=None):
+    def __init__(self, bed, name, model="small", direct=False, disk_bytes=None, secured=False, near=False, mode="remote"):
         self.bed, self.name, self.model = bed, name, model
+        self.transport = "tls" if secured else "shared memory" if near else "tcp"
         self.random = random.Random(name)
         self.link = bed.link()
         folder = bed.small_disk(name, disk_bytes) if disk_bytes else bed.folder / name
         self.socket = bed.folder / f"{name}.status"
         self.server = self.link.serve(folder, "--listen", f"unix:{self.socket}", "--log-level", "error", "--threads", 1,
-                                      ort_library=common.ort_library(), direct=direct)
-        self.program = Program(bed, self.server, model)
+                                      ort_library=common.ort_library(), direct=direct, secured=secured)
+        self.program = Program(bed, self.server, model, mode=mode, address=f"unix:{self.socket}" if near else None)
 
     def status(self):
         got = subprocess.run([self.bed.build / "outboard", "status", f"unix:{self.socket}", "--json"], timeout=120,
@@ -291,6 +293,9 @@ LANES = {
     "store": {"model": "large", "disk_bytes": DISK_BYTES},
     "move": {"direct": True},
 }
+# Played when those are over.
+LATER_LANES = {"tls": {"secured": True}, "near": {"near": True}, "auto": {"direct": True, "mode": "auto"}}
+LANES.update(LATER_LANES)
 _LATE = "The Runs under way take half a second longer, once; then all are computed here."
 _HERE = "Runs are computed here."
 FAULTS = {
@@ -308,6 +313,13 @@ FAULTS = {
     "client-forks": Fault("client forks", "relay", client_forks, "Nothing; the child has connections of its own."),
     "client-killed": Fault("client killed in mid-Run", "relay", client_killed, "Other clients: nothing."),
 }
+
+for variant, words in (("tls", "over TLS"), ("near", "over shared memory"), ("auto", "with --mode auto")):
+    for each in ("server-killed", "server-stopped", "link-cut"):
+        if (variant, each) == ("near", "link-cut"):
+            continue  # there is none
+        of = FAULTS[each]
+        FAULTS[f"{each}-{variant}"] = Fault(f"{of.title}, {words}", variant, of.strike, of.sees)
 
 VANISHING = {"address-changed"}
 
@@ -405,22 +417,27 @@ class Faults:
         with beds.Bed(self.build) as bed:
             (bed.folder / "models").mkdir()
             fault_models.write(bed.folder / "models")
-            lanes = {}
-            for name in self.names:
-                if len(self.records[name]) < self.rounds:
-                    lanes.setdefault(FAULTS[name].lane, []).append(name)
-            made = {name: Lane(bed, name, **LANES[name]) for name in lanes}
-            threads = [threading.Thread(target=self._play_lane, args=(made[name], faults))
-                       for name, faults in lanes.items()]
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join()
+            for later in (False, True):
+                lanes = {}
+                for name in self.names:
+                    if len(self.records[name]) < self.rounds_of(name) and (FAULTS[name].lane in LATER_LANES) == later:
+                        lanes.setdefault(FAULTS[name].lane, []).append(name)
+                made = {name: Lane(bed, name, **LANES[name]) for name in lanes}
+                threads = [threading.Thread(target=self._play_lane, args=(made[name], faults))
+                           for name, faults in lanes.items()]
+                for thread in threads:
+                    thread.start()
+                for thread in threads:
+                    thread.join()
+
+    def rounds_of(self, name):
+        """What is the same over another transport or in another mode gets two fifths of the rounds."""
+        return -(-2 * self.rounds // 5) if FAULTS[name].lane in LATER_LANES else self.rounds
 
     def _play_lane(self, lane, faults):
         try:
             for fault in faults:
-                while len(self.records[fault]) < self.rounds:
+                while len(self.records[fault]) < self.rounds_of(fault):
                     record = lane.play(fault)
                     with self._lock:
                         self.records[fault].append(record)
@@ -429,7 +446,8 @@ class Faults:
             left = lane.left_over(VANISHED_S)
             assert not too_much(left), f"{'; '.join(too_much(left))}: {left}"
             assert max(left["server"]["files"], left["server"]["threads"]) <= CONNECTIONS + 24, left
-            lane.program.end()
+            transports = {s["transport"] for r in lane.program.end() for s in r["servers"]}
+            assert transports == {lane.transport}, transports
         except Exception as e:  # of a thread: reported by whoever looks at `errors`
             self.errors[lane.name] = f"{type(e).__name__}: {e} (while playing {fault})"
             print(f"lane {lane.name}: {self.errors[lane.name]}", file=sys.stderr, flush=True)

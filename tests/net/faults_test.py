@@ -38,7 +38,7 @@ class FaultsTest(unittest.TestCase):
 def of(name):
     def test(self):
         records = self.played.records[name]
-        self.assertEqual(len(records), ROUNDS)
+        self.assertEqual(len(records), self.played.rounds_of(name))
         self.assertEqual(faults.complaints(records), [])
     return test
 
