@@ -87,16 +87,17 @@ TEST(Tail, IsAboutThe99thPercentileAndForgets) {
   EXPECT_EQ(tail.p99(), 0.01) << "one outlier";
 }
 
-// Runs of a server with log-normal times, a pause now and then, and after a while three times as
-// slow: how many are begun twice, and what the slowest took.
+// Runs of a server with log-normal times, a pause now and then, and from the middle on so many
+// times as slow: how many are begun twice, and what the slowest took.
 struct World {
   double median_us, sigma;
   double pause_us = 0, pause_share = 0;
+  double slower = 1;
   double deadline_us = 0, local_us = 60e3;
 };
 
 struct Seen {
-  double share = 0, longest_us = 0;
+  double share = 0, at_server = 0, longest_us = 0;  // shares of all Runs
 };
 
 Seen play(const World& world, std::uint64_t seed) {
@@ -108,7 +109,7 @@ Seen play(const World& world, std::uint64_t seed) {
   sides.servers = {{true, {}}};
   sides.local_open = true;
   double now_us = 0;
-  std::uint64_t hedged = 0, answered = 0, runs = 20'000, late = 0;
+  std::uint64_t hedged = 0, answered = 0, runs = 20'000;
   double longest_us = 0;
   for (std::uint64_t i = 0; i < runs; ++i) {
     const Decision d = estimates.decide(1, 1000, sides, now_us);
@@ -117,7 +118,7 @@ Seen play(const World& world, std::uint64_t seed) {
       estimates.local_ran(1, d, world.local_us, now_us);
       continue;
     }
-    double takes_us = times(random);
+    double takes_us = times(random) * (i < runs / 2 ? 1 : world.slower);
     if (uniform(random) < world.pause_share) takes_us += world.pause_us;
     HedgeRule::Moment moment{.after_us = HedgeRule::after_us({.p99_us = d.p99_us,
                                                               .bound_us = d.late_after_us,
@@ -130,10 +131,7 @@ Seen play(const World& world, std::uint64_t seed) {
     moment.elapsed_us = moment.after_us;
     while (moment.elapsed_us < takes_us && !HedgeRule::may_begin(moment)) moment.elapsed_us += 20e3;
     const double second_us = moment.elapsed_us + world.local_us;
-    if (moment.elapsed_us < takes_us) {
-      ++hedged;
-      ++late;
-    }
+    if (moment.elapsed_us < takes_us) ++hedged;
     if (moment.elapsed_us < takes_us && second_us < takes_us) {
       now_us += second_us;
       estimates.overtaken(1, d, second_us, now_us);
@@ -145,7 +143,10 @@ Seen play(const World& world, std::uint64_t seed) {
       longest_us = std::max(longest_us, takes_us);
     }
   }
-  return {static_cast<double>(late) / static_cast<double>(runs), longest_us};
+  const auto share = [&](std::uint64_t n) {
+    return static_cast<double>(n) / static_cast<double>(runs);
+  };
+  return {share(hedged), share(answered), longest_us};
 }
 
 TEST(Hedging, CostsFewRunsWhileAServerIsWell) {
@@ -155,6 +156,24 @@ TEST(Hedging, CostsFewRunsWhileAServerIsWell) {
     // With a deadline that leaves little: the tail's share, and the budget's.
     EXPECT_LT(play({.median_us = 30e3, .sigma = 0.7, .deadline_us = 100e3}, seed).share, 0.021);
     EXPECT_LT(play({.median_us = 30e3, .sigma = 1.5, .deadline_us = 70e3}, seed).share, 0.021);
+  }
+}
+
+// Its tail is learnt anew, and Runs go on there: this machine would take longer still.
+TEST(Hedging, CostsFewRunsOfAServerThatBecomesThreeTimesAsSlow) {
+  for (std::uint64_t seed = 1; seed <= 5; ++seed) {
+    for (const World& world :
+         {World{.median_us = 30e3, .sigma = 0.5, .slower = 3, .local_us = 300e3},
+          World{.median_us = 200e3, .sigma = 0.7, .slower = 3, .local_us = 2e6},
+          World{.median_us = 30e3,
+                .sigma = 0.7,
+                .slower = 3,
+                .deadline_us = 400e3,
+                .local_us = 300e3}}) {
+      const Seen seen = play(world, seed);
+      EXPECT_LT(seen.share, world.deadline_us > 0 ? 0.011 : 0.004);
+      EXPECT_GT(seen.at_server, 0.8);
+    }
   }
 }
 
