@@ -17,8 +17,12 @@ import unittest
 
 ORDER = [sys.argv.pop(1) for _ in range(5)]
 OUTBOARD, MODELS, PYTHON, ORT, NODE_MODULES = ORDER
-PROGRAMS = pathlib.Path(__file__).resolve().parent / "programs"
-LIMIT_S = 60  # of anything that is waited for; nothing comes near it
+SOURCE = pathlib.Path(__file__).resolve().parent
+sys.path.insert(0, str(SOURCE.parent.parent / "bench"))
+import common  # noqa: E402
+
+PROGRAMS = SOURCE / "programs"
+LIMIT_S = 300  # of anything that is waited for; nothing comes near it
 
 
 class Identity(unittest.TestCase):
@@ -48,10 +52,7 @@ class Identity(unittest.TestCase):
                  "--store", self.path / "store", "--ort-library", ORT, "--ready-file", ready, "--log-level", "debug",
                  *map(str, arguments)], stderr=log, env=self.environment)
         self.addCleanup(self.stop)
-        while not ready.exists():
-            if self.server.poll() is not None:
-                raise AssertionError(self.log.read_text())
-        addresses = ready.read_text().splitlines()
+        addresses = common.wait_ready(self.server, ready, self.log)
         self.port = next(a for a in addresses if a.startswith("0.0.0.0:")).split(":")[1]
         self.operator = f"unix:{self.path}/socket"
 

@@ -135,8 +135,8 @@ class Served:
             self.process = host.popen(
                 [OUTBOARD, "serve", "--listen", listen, "--state", self.state, "--store", work / f"store{Served.count}",
                  "--ort-library", ORT, "--ready-file", ready, *arguments], stderr=log)
-        wait_for(ready.exists, "the server", self.process)
-        self.address = f"{host.address}:{ready.read_text().rsplit(':', 1)[1].strip()}"
+        last = harness.common.wait_ready(self.process, ready, self.log_path)[-1]
+        self.address = f"{host.address}:{last.rsplit(':', 1)[1]}"
 
     def log(self):
         return self.log_path.read_text()

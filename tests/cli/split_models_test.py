@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Published architectures, at small input sizes, over three servers: the outputs are those of the library on the whole model,
+"""Published architectures, at small input sizes, over three nodes, two of them servers: the outputs are those of the library on the whole model,
 within float rounding."""
 import json
 import pathlib
 import subprocess
 import sys
 import tempfile
-import time
 import unittest
 
 import numpy
@@ -14,7 +13,8 @@ import onnx
 import onnxruntime
 
 OUTBOARD, SCRIPTS = sys.argv.pop(1), sys.argv.pop(1)
-sys.path.insert(0, SCRIPTS)
+sys.path[:0] = [SCRIPTS, str(pathlib.Path(SCRIPTS).parent / "bench")]
+import common  # noqa: E402
 from make_models import ZOO  # noqa: E402
 from models import graph  # noqa: E402
 
@@ -54,11 +54,8 @@ class Models(unittest.TestCase):
                 cls.servers.append(subprocess.Popen(
                     [OUTBOARD, "serve", "--listen", address, "--peers", addresses[1 - i], "--store", str(cls.folder / f"store{i}"),
                      "--threads", "1", "--ready-file", str(cls.folder / f"ready{i}")], stdout=log, stderr=log))
-        limit = time.monotonic() + LIMIT_S
-        while not all((cls.folder / f"ready{i}").exists() for i in range(2)):
-            if time.monotonic() > limit or any(server.poll() is not None for server in cls.servers):
-                raise AssertionError((cls.folder / "log0").read_text() + (cls.folder / "log1").read_text())
-            time.sleep(0.02)
+        for i, server in enumerate(cls.servers):
+            common.wait_ready(server, cls.folder / f"ready{i}", cls.folder / f"log{i}")
         # Slow nodes and a quick link, so that the plan is for all of them.
         nodes = [{"name": f"n{i}", "flops_per_s": 1e8, **({"address": addresses[i - 1]} if i else {})} for i in range(3)]
         (cls.folder / "cluster.json").write_text(json.dumps(

@@ -14,7 +14,7 @@ import unittest
 
 SOURCE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(SOURCE.parent))
-from harness import BUILD, DEPS, ORT, PYTHON, Compared, Outboard, Server, check_output, run, wait_for, work  # noqa: E402
+from harness import BUILD, DEPS, ORT, PYTHON, Compared, Outboard, Server, check_output, common, run, work  # noqa: E402
 
 CPP = [str(BUILD / "tests/program_gpu")]
 PYTHON_PROGRAM = [PYTHON, str(SOURCE / "programs/gpu.py")]
@@ -36,8 +36,7 @@ class ClaimingServer:
             [str(BUILD / "tests/claiming_server"), "serve", "--listen", "127.0.0.1:0", "--store",
              str(self.folder / "store"), "--ready-file", str(ready), "--ort-library", ORT, *self.arguments],
             stdout=self.log)
-        wait_for(lambda: ready.exists() and ready.read_text().strip(), "the server", self.process)
-        self.address = ready.read_text().strip()
+        self.address = common.wait_ready(self.process, ready, self.folder / "log")[0]
         return self
 
     def __exit__(self, *_):

@@ -6,11 +6,8 @@
 import os
 import pathlib
 import signal
-import socket
-import statistics
 import subprocess
 import sys
-import time
 import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
@@ -100,16 +97,17 @@ class BedTest(unittest.TestCase):
 
     def test_the_delay_is_there_twice_in_a_round_trip_and_can_be_changed(self):
         ends = self.ends(delay_ms=20)
-        self.assertAlmostEqual(statistics.median(ends.trip() for _ in range(9)), 0.040, delta=0.004)
+        # The shortest of some: a busy machine only adds to what the bed does.
+        self.assertAlmostEqual(min(ends.trip() for _ in range(20)), 0.040, delta=0.004)
         self.link.set_delay(2)
-        self.assertAlmostEqual(statistics.median(ends.trip() for _ in range(9)), 0.004, delta=0.002)
+        self.assertAlmostEqual(min(ends.trip() for _ in range(20)), 0.004, delta=0.002)
 
     def test_the_rate_holds_in_both_directions_and_can_be_changed(self):
         ends = self.ends(rate_bps=100e6)
         for rate, size in ((100e6, 2_500_000), (10e6, 250_000)):
             self.link.set_rate(rate)
             for request, reply in ((size, 1), (1, size)):
-                goodput = size * 8 / min(ends.trip(request, reply) for _ in range(3))
+                goodput = size * 8 / min(ends.trip(request, reply) for _ in range(5))
                 self.assertGreater(goodput, 0.85 * rate, (rate, request))
                 self.assertLess(goodput, 1.05 * rate, (rate, request))
 
@@ -144,11 +142,13 @@ class BedTest(unittest.TestCase):
 
     def test_a_cut_comes_after_exactly_so_many_bytes(self):
         ends = self.ends()
-        for direction, column, then, error in (("down", 3, "drop", "TimeoutError"), ("up", 2, "reset", "ConnectionResetError")):
+        for direction, column, then, error, timeout_s in (("down", 3, "drop", "TimeoutError", 0.3),
+                                                          ("up", 2, "reset", "ConnectionResetError", 20)):
             ends.trip()
             before = self.link.stats()[column]
             self.link.after(direction, 12_345, then)
-            self.assertEqual(ends.trip(100_000, 100_000, timeout_s=0.3), error)
+            self.assertEqual(ends.trip(100_000, 100_000, timeout_s), error)
+            beds.wait_for(lambda: self.link.stats()[column] >= before + 12_345, "the bytes before it")
             self.assertEqual(self.link.stats()[column], before + 12_345)
             ends.ask("new")
             ends.answer()
@@ -158,9 +158,9 @@ class BedTest(unittest.TestCase):
         self.link.trickle("up", 20_000)
         took = ends.trip(6_000, 1)
         self.assertGreater(took, 0.22)
-        self.assertLess(took, 1)  # the machine may be busy with other tests
+        self.assertLess(took, 3)  # 0.3 s, on a machine that may be busy
         self.link.trickle("up", 0)
-        self.assertLess(ends.trip(6_000, 1), 0.05)
+        self.assertLess(min(ends.trip(6_000, 1) for _ in range(5)), 0.05)
 
     def test_a_changed_address_leaves_new_connections_possible(self):
         ends = self.ends()
