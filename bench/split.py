@@ -11,13 +11,14 @@ minutes, for a machine that is quiet:
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
-import time
 
-from common import Bench, Missing, RESULTS, Samples, model, ort_library, program
+from common import ROOT, Bench, Missing, RESULTS, Samples, model, ort_library, program, wait_ready
+
+sys.path.insert(0, str(ROOT / "tests/net"))
+import bed  # noqa: E402
 
 SCHEMES = ["auto", "halp", "modnn", "dpfp", "tiles"]  # and one node alone beside each
 # N x S is at most 1.6 on two cores: what is paced must always get the processor time that it is promised.
@@ -36,22 +37,16 @@ PARTS = {
 }
 
 
-def ip(*arguments):
-    got = subprocess.run(["ip", *map(str, arguments)], capture_output=True, text=True, check=False)
-    if got.returncode != 0:
-        raise Missing(f"no network namespaces here: `ip {' '.join(map(str, arguments))}` says {got.stderr.strip()}")
-
-
 class Nodes:
     """N namespaces on one bridge, each behind tbf at this rate; in all but the first an `outboard serve`."""
 
     def __init__(self, count, mbps, folder, cores):
         self.count, self.mbps, self.folder, self.cores = count, mbps, folder, cores
-        self.mark = f"obs{os.getpid() % 100000}"
+        self.hub = f"{bed.MARK}{os.getpid()}-hub"
         self.servers, self.made = [], []
 
     def name(self, i):
-        return f"{self.mark}n{i}"
+        return f"{bed.MARK}{os.getpid()}-node{i}"
 
     def address(self, i):
         return f"10.213.0.{i + 1}:7070"
@@ -69,25 +64,18 @@ class Nodes:
         return self
 
     def _build(self):
-        hub = f"{self.mark}hub"
-        ip("netns", "add", hub)
-        self.made.append(hub)
-        ip("-n", hub, "link", "add", "name", "bridge0", "type", "bridge")
-        ip("-n", hub, "link", "set", "bridge0", "up")
+        bed.remove_stale()
+        self._make(self.hub)
+        bed.ip("-n", self.hub, "link", "add", "name", "bridge0", "type", "bridge")
+        bed.ip("-n", self.hub, "link", "set", "bridge0", "up")
         for i in range(self.count):
-            name = self.name(i)
-            ip("netns", "add", name)
-            self.made.append(name)
-            ip("link", "add", f"{self.mark}v{i}", "netns", name, "type", "veth", "peer", "name", f"p{i}", "netns", hub)
-            ip("-n", name, "link", "set", f"{self.mark}v{i}", "name", "eth0")
-            ip("-n", hub, "link", "set", f"p{i}", "master", "bridge0")
-            ip("-n", name, "addr", "add", f"10.213.0.{i + 1}/24", "dev", "eth0")
-            for where, device in ((name, "lo"), (name, "eth0"), (hub, f"p{i}")):
-                ip("-n", where, "link", "set", device, "up")
-            # Both directions of the node's interface.
-            for where, device in ((name, "eth0"), (hub, f"p{i}")):
-                subprocess.run(["ip", "netns", "exec", where, "tc", "qdisc", "add", "dev", device, "root", "tbf", "rate",
-                                f"{self.mbps}mbit", "burst", "64kb", "latency", "50ms"], check=True)
+            self._make(self.name(i))
+            bed.ip("link", "add", "eth0", "netns", self.name(i), "type", "veth", "peer", "name", f"p{i}", "netns", self.hub)
+            bed.ip("-n", self.hub, "link", "set", f"p{i}", "master", "bridge0")
+            bed.ip("-n", self.name(i), "addr", "add", f"10.213.0.{i + 1}/24", "dev", "eth0")
+            for where, device in ((self.name(i), "lo"), (self.name(i), "eth0"), (self.hub, f"p{i}")):
+                bed.ip("-n", where, "link", "set", device, "up")
+        self.shape(self.mbps)
         peers = [self.address(i) for i in range(1, self.count)]
         for i in range(1, self.count):
             ready = os.path.join(self.folder, f"ready{i}")
@@ -100,11 +88,17 @@ class Nodes:
             with open(os.path.join(self.folder, f"server{i}.log"), "wb") as log:
                 self.servers.append(subprocess.Popen(self.inside(i, command), stdout=log, stderr=log))
         for i in range(1, self.count):
-            limit = time.monotonic() + 30
-            while not os.path.exists(os.path.join(self.folder, f"ready{i}")):
-                if time.monotonic() > limit or self.servers[i - 1].poll() is not None:
-                    raise Missing("a node did not start: " + open(os.path.join(self.folder, f"server{i}.log")).read()[-500:])
-                time.sleep(0.05)
+            wait_ready(self.servers[i - 1], os.path.join(self.folder, f"ready{i}"), os.path.join(self.folder, f"server{i}.log"))
+
+    def _make(self, name):
+        bed.ip("netns", "add", name)
+        self.made.append(name)
+
+    def shape(self, mbps):
+        """All links at this rate, from now on: both directions of each node's interface."""
+        for i in range(self.count):
+            for where, device in ((self.name(i), "eth0"), (self.hub, f"p{i}")):
+                bed.shape(where, device, mbps * 1e6, burst_bytes=64 << 10, queue_s=0.05)
 
     def inside(self, i, command):
         core = ["taskset", "-c", str(i % os.cpu_count())] if self.cores else []
@@ -112,15 +106,9 @@ class Nodes:
 
     def __exit__(self, *_):
         for server in self.servers:
-            server.send_signal(signal.SIGTERM)
-        for server in self.servers:
-            try:
-                server.wait(5)
-            except subprocess.TimeoutExpired:
-                server.kill()
-                server.wait()
+            bed.end(server)
         for name in reversed(self.made):
-            subprocess.run(["ip", "netns", "del", name], check=False)
+            bed.remove_namespace(name)
 
 
 def cluster_file(nodes, pace, shares, folder, profile, links=None):
@@ -276,10 +264,11 @@ class Session:
             self.server = subprocess.Popen(nodes.inside(0, [program(), "serve", "--listen", socket, "--threads", "1", "--store",
                                                             os.path.join(folder, "store-host"), "--ready-file", ready, *arguments]),
                                            stdout=log, stderr=log, env=dict(os.environ, OUTBOARD_ORT_LIBRARY=str(ort_library())))
-        while not os.path.exists(ready):
-            if self.server.poll() is not None:
-                raise Missing("the host did not start: " + self.said()[-500:])
-            time.sleep(0.05)
+        try:
+            wait_ready(self.server, ready, self.log)
+        except Missing:
+            bed.end(self.server)
+            raise
         self.client = subprocess.Popen(nodes.inside(0, [program(), "run", "--server", socket, "--mode", "remote", "--no-summary", "--",
                                                         sys.executable, "-c", FRAMES_PROGRAM, str(model(name))]),
                                        stdout=subprocess.PIPE, text=True)
@@ -303,16 +292,7 @@ class Session:
     def end(self):
         self.client.kill()
         self.client.wait()
-        self.server.send_signal(signal.SIGTERM)
-        self.server.wait()
-
-
-def shape(nodes, mbps):
-    """All links at another rate, in mid-run."""
-    for i in range(nodes.count):
-        for where, device in ((nodes.name(i), "eth0"), (f"{nodes.mark}hub", f"p{i}")):
-            subprocess.run(["ip", "netns", "exec", where, "tc", "qdisc", "change", "dev", device, "root", "tbf", "rate", f"{mbps}mbit",
-                            "burst", "64kb", "latency", "50ms"], check=True)
+        bed.end(self.server)
 
 
 def changes(bench, quick):
@@ -332,9 +312,9 @@ def changes(bench, quick):
             print(f"changes: {name}: waiting for a plan", file=sys.stderr, flush=True)
             session.frames(until="split plan in use")
             phases = {"split": session.frames(count)}
-            shape(nodes, 50)
+            nodes.shape(50)
             phases["link at 50 Mbps"] = session.frames(count)
-            shape(nodes, 1000)
+            nodes.shape(1000)
             phases["link back at 1 Gbps"] = session.frames(2 * count)
             burner = subprocess.Popen(["taskset", "-c", str(1 % os.cpu_count()), sys.executable, "-c", "while True: pass"])
             phases["peer at half speed"] = session.frames(2 * count)
@@ -356,8 +336,9 @@ def changes(bench, quick):
 
 
 def run(quick):
-    if os.geteuid() != 0:
-        raise Missing("network namespaces need root")
+    reason = bed.lacks(["taskset"])
+    if reason is not None:
+        raise Missing(f"no links between namespaces here: {reason}")
     bench, kept, errors = Bench("split", quick=quick), Kept(quick), []
     parts = os.environ.get("OUTBOARD_SPLIT_PARTS", "two" if quick else ",".join([*PARTS, "changes"])).split(",")
     for key in parts:
