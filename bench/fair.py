@@ -10,6 +10,7 @@ import json
 import os
 import pathlib
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -33,7 +34,8 @@ def run(quick):
         with common.Server(folder, "--listen", "127.0.0.1:0", "--state", folder / "state", "--slots", 1, "--threads", 1,
                            listen="0.0.0.0:0") as server:
             pinned(server.process.pid)
-            secured = next(a for a in (folder / "ready").read_text().split() if a.startswith("0."))
+            addresses = (folder / "ready").read_text().split()
+            secured, plain = (next(a for a in addresses if a.startswith(host)) for host in ("0.", "127."))
             for tenant in ("asks", "floods"):
                 admit(folder, tenant, secured.replace("0.0.0.0", "127.0.0.1"))
             service_ms = profile(ASKS, "asks", 2)["compute_ms"]["mean"]
@@ -41,7 +43,7 @@ def run(quick):
                 alone, beside, longest = [], [], []
                 for _ in range(repetitions):
                     alone.append(p95_ms(requests, service_ms / load))
-                    with Flood() as flood:
+                    with Flood(plain) as flood:
                         beside.append(p95_ms(requests, service_ms / load))
                     longest.append(flood.longest_ms)
                     print(f"load {load}: p95 {alone[-1]:.1f} ms alone, {beside[-1]:.1f} beside services of up to"
@@ -102,12 +104,20 @@ def p95_ms(requests, mean_gap_ms):
 class Flood:
     """Callers without pause, until they are interrupted; then longest_ms is the p95 of the longest model's services, which vary."""
 
+    def __init__(self, address):
+        self._address = address
+
     def __enter__(self):
-        self._callers = [(model, caller(model, "floods", 3600)) for model in FLOODS for _ in range(CALLERS_A_MODEL)]
-        time.sleep(3)  # they load the model and warm up
+        self._callers = [caller(model, "floods", 3600) for model in FLOODS for _ in range(CALLERS_A_MODEL)]
+        # Past loading: all of them have a Run under way.
+        while common.status(self._address)["runs_in_flight"] < len(self._callers):
+            if any(process.poll() is not None for process in self._callers):
+                self.__exit__()
+                raise common.Missing("a caller of the flood ended before its time")
+            time.sleep(0.05)
         return self
 
     def __exit__(self, *_):
-        for _, process in self._callers:
-            process.send_signal(2)
-        self.longest_ms = max(measured(process)["compute_ms"]["p95"] for _, process in self._callers)
+        for process in self._callers:
+            process.send_signal(signal.SIGINT)
+        self.longest_ms = max(measured(process)["compute_ms"]["p95"] for process in self._callers)

@@ -13,13 +13,16 @@ import json
 import os
 import pathlib
 import random
-import shutil
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
 
 import common
+
+sys.path.insert(0, str(common.ROOT / "tests/net"))
+import bed  # noqa: E402
 
 # Model, callers, seconds, milliseconds of a block (a block is at least one Run of each caller).
 PLAN = (
@@ -74,28 +77,31 @@ class Link:
     """A network namespace at the end of a link of 1 Gbit/s; `why_not` where there is none."""
 
     def __init__(self, stack):
-        self.name, self.why_not = f"outboard-bench-{os.getpid()}", None
-        here, there = f"ob{os.getpid()}a", f"ob{os.getpid()}b"
+        self.name = f"{bed.MARK}{os.getpid()}-client"
         net = 64 + os.getpid() % 64
         self.host = f"100.{net}.{os.getpid() // 64 % 256}.1"
-        client = self.host[:-1] + "2"
-        shape = "root tbf rate 1gbit burst 256kb latency 20ms"
-        commands = (f"ip netns add {self.name}", f"ip link add {here} type veth peer name {there}",
-                    f"ip link set {there} netns {self.name}", f"ip addr add {self.host}/30 dev {here}",
-                    f"ip link set {here} up", f"ip -n {self.name} addr add {client}/30 dev {there}",
-                    f"ip -n {self.name} link set {there} up", f"ip -n {self.name} link set lo up",
-                    f"tc qdisc add dev {here} {shape}", f"tc -n {self.name} qdisc add dev {there} {shape}")
-        stack.callback(lambda: subprocess.run(["ip", "netns", "del", self.name], capture_output=True, check=False))
-        for command in commands:
-            if shutil.which("ip") is None or os.geteuid() != 0:
-                self.why_not = "it needs root and iproute2"
-                break
-            got = subprocess.run(command.split(), capture_output=True, text=True, check=False)
-            if got.returncode != 0:
-                self.why_not = f"`{command}` failed: {got.stderr.strip()}"
-                break
+        self.why_not = bed.lacks()
+        try:
+            if self.why_not is None:
+                self._make(stack)
+        except bed.Unavailable as e:
+            self.why_not = str(e)
         if self.why_not:
             print(f"   !! SKIPPED: rows over 1 Gbit/s: {self.why_not}", flush=True)
+
+    def _make(self, stack):
+        bed.remove_stale()
+        here, there = f"ob{os.getpid()}", "eth0"
+        bed.ip("netns", "add", self.name)
+        stack.callback(bed.remove_namespace, self.name)
+        bed.ip("link", "add", here, "type", "veth", "peer", "name", there, "netns", self.name)
+        bed.ip("addr", "add", f"{self.host}/30", "dev", here)
+        bed.ip("link", "set", here, "up")
+        bed.ip("-n", self.name, "addr", "add", f"{self.host[:-1]}2/30", "dev", there)
+        for device in (there, "lo"):
+            bed.ip("-n", self.name, "link", "set", device, "up")
+        for namespace, device in ((None, here), (self.name, there)):
+            bed.shape(namespace, device, 1e9, burst_bytes=256 << 10, queue_s=0.02)
 
     def command(self):
         return ["ip", "netns", "exec", self.name]
