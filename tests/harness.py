@@ -101,8 +101,21 @@ def run(command, environment=None, **kwargs):
                           env={**ENVIRONMENT, **(environment or {})}, **kwargs)
 
 
+def count_late(session):
+    """Where a server is late, as on a busy machine, a Run is begun here as well, and this machine may be sooner: such a Run
+    went to the server, too, and is counted there, as long as they are few. second_try_test.py looks at them themselves."""
+    runs = session["runs"]
+    late = runs["local_because"].get("server late", 0)
+    if 0 < late <= 2 + runs["server"] // 10:
+        print(f"*** {late} of {runs['server'] + late} Runs of {session['model']['name']} were answered here, the server was"
+              " late ***", file=sys.stderr, flush=True)
+        del runs["local_because"]["server late"]
+        runs["local"] -= late
+        runs["server"] += late
+
+
 class Outboard:
-    """One command under `outboard run`, and its report."""
+    """One command under `outboard run`, and its report, in which late Runs are counted as above."""
 
     def __init__(self, server, command, *options, environment=None, outboard=(OUTBOARD,), **kwargs):
         report = pathlib.Path(tempfile.mkdtemp(dir=work)) / "report.json"
@@ -111,6 +124,8 @@ class Outboard:
                           environment, **kwargs)
         self.processes = json.loads(report.read_text())["processes"]
         self.sessions = [s for p in self.processes for s in p["sessions"]]
+        for session in self.sessions:
+            count_late(session)
 
     def runs(self, where):
         return sum(s["runs"][where] for s in self.sessions)

@@ -183,7 +183,10 @@ class Nearby(unittest.TestCase):
         done = self.device.outboard("run", *options, "--mode", "remote", "--json", report, "--", PYTHON,
                                     SOURCE / "programs/many_runs.py", MODEL, "3")
         self.assertEqual(0, done.returncode, done)
-        return json.loads(report.read_text())["processes"][0]
+        process = json.loads(report.read_text())["processes"][0]
+        for session in process["sessions"]:
+            harness.count_late(session)
+        return process
 
     def test_found_and_used_where_a_token_is_held_and_nowhere_else_used(self):
         self.far.start_avahi()
