@@ -143,12 +143,22 @@ class SplitRun(unittest.TestCase):
         self.assertEqual(got.returncode, 0, got.stderr)
         self.assertIn("this node is too small for its part", got.stderr)
 
-    def test_peers_that_do_not_know_each_other_are_a_sentence(self):
-        cluster = self.cluster([self.node("a").address, self.node("b").address])
-        got = self.split(cluster, "--runs", "2", "--scheme", "dpfp", "--json")
-        self.assertEqual(got.returncode, 0, got.stderr)
-        if json.loads(got.stdout)["nodes"] == 1:
-            self.assertIn("does not know the peer", got.stderr)
+    def test_peers_that_do_not_know_each_other_are_a_sentence_and_fewer_nodes(self):
+        # With three beside the host some are neighbours, whose rows touch.
+        for known in (True, False):
+            addresses = {name: f"unix:{self.folder}/{name}-{known}.socket" for name in "abc"}
+            for name, address in addresses.items():
+                others = ",".join(a for a in addresses.values() if a != address)
+                self.node(f"{name}-{known}", *(["--peers", others] if known else []), listen=address)
+            got = self.split(self.cluster(addresses.values()), "--runs", "2", "--json")
+            self.assertEqual(got.returncode, 0, got.stderr)
+            row = json.loads(got.stdout)
+            self.assertLess(row["difference"], 1e-4)
+            if known:
+                self.assertEqual(row["nodes"], 4, got.stderr)
+            else:
+                self.assertLess(row["nodes"], 4, got.stderr)
+                self.assertRegex(got.stderr, r"this server does not know the peer \(unix:.*\); start it with --peers")
 
     def test_a_session_of_an_ordinary_program_is_split_and_survives_the_loss_of_the_peer(self):
         peer = self.node("peer")
