@@ -4,8 +4,9 @@
 One real server with TLS and tokens on one core, `--slots 1`: its device computes a Run at a time and does not interrupt it.
 The tenant asks as a Poisson process does; the response time counts from the moment at which a request was due. Alone and
 flooded take turns. The promise (docs/security.md): p95 beside the flood is at most p95 alone plus one service of the
-flooder's longest model.
+flooder's longest model. fair_workers.py has the other one, of worker processes.
 """
+import contextlib
 import json
 import os
 import pathlib
@@ -28,12 +29,16 @@ SERVER_CORE, CLIENT_CORE = (0, 1) if len(os.sched_getaffinity(0)) > 1 else (0, 0
 def run(quick):
     bench = common.Bench("fair", quick=quick)
     requests, repetitions = (60, 1) if quick else (300, 3)
+    return compare(bench, "off", requests, repetitions, lambda alone, longest: alone + longest)
+
+
+def compare(bench, isolation, requests, repetitions, goal):
+    """`goal`: of p95 beside the flood, from p95 alone and the flooder's longest service."""
     with tempfile.TemporaryDirectory() as work:
         folder = pathlib.Path(work)
         os.environ["XDG_CONFIG_HOME"] = str(folder / "config")
-        with common.Server(folder, "--listen", "127.0.0.1:0", "--state", folder / "state", "--slots", 1, "--threads", 1,
-                           listen="0.0.0.0:0") as server:
-            pinned(server.process.pid)
+        with on_core(SERVER_CORE), common.Server(folder, "--listen", "127.0.0.1:0", "--state", folder / "state", "--slots", 1,
+                                                 "--threads", 1, "--isolation", isolation, listen="0.0.0.0:0"):
             addresses = (folder / "ready").read_text().split()
             secured, plain = (next(a for a in addresses if a.startswith(host)) for host in ("0.", "127."))
             for tenant in ("asks", "floods"):
@@ -48,17 +53,23 @@ def run(quick):
                     longest.append(flood.longest_ms)
                     print(f"load {load}: p95 {alone[-1]:.1f} ms alone, {beside[-1]:.1f} beside services of up to"
                           f" {longest[-1]:.1f} ms", file=sys.stderr, flush=True)
+                base = common.Samples(alone).median
                 bench.samples(f"load-{load}/p95-alone", alone, "ms", "lower")
                 bench.samples(f"load-{load}/flooder's-longest-service", longest, "ms", "lower")
                 bench.samples(f"load-{load}/p95-beside-a-flood", beside, "ms", "lower",
-                              goal=common.Samples(alone).median + common.Samples(longest).median, baseline="alone",
-                              baseline_value=common.Samples(alone).median)
+                              goal=goal(base, common.Samples(longest).median), baseline="alone", baseline_value=base)
     return bench.finish()
 
 
-def pinned(pid):
-    for task in pathlib.Path(f"/proc/{pid}/task").iterdir():
-        os.sched_setaffinity(int(task.name), {SERVER_CORE})
+@contextlib.contextmanager
+def on_core(core):
+    """Of this process, and what it starts: a server, its threads and workers. Clients choose their own."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {core})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 def on_client_core():

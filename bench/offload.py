@@ -116,7 +116,8 @@ class Place:
         self.library, self.link = common.ort_library(), Link(stack)
         listen = ["--listen", f"unix:{self.work}/outboard"]
         if not self.link.why_not:
-            listen += ["--listen", f"{self.link.host}:0", "--insecure"]
+            # What isolation costs is bench/isolation.py's.
+            listen += ["--listen", f"{self.link.host}:0", "--insecure", "--isolation", "off"]
         server = stack.enter_context(common.Server(self.work, "--threads", 1, *listen, listen="127.0.0.1:0"))
         lines = (self.work / "ready").read_text().split()
         self.outboard = {"tcp": server.address, "unix": f"unix:{self.work}/outboard"}

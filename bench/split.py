@@ -80,7 +80,8 @@ class Nodes:
         for i in range(1, self.count):
             ready = os.path.join(self.folder, f"ready{i}")
             others = [p for k, p in enumerate(peers) if k != i - 1]
-            command = [program(), "serve", "--insecure", "--listen", self.address(i), "--listen", self.local(i), "--threads", "1", "--store",
+            command = [program(), "serve", "--insecure", "--isolation", "off", "--listen", self.address(i), "--listen", self.local(i),
+                       "--threads", "1", "--store",
                        os.path.join(self.folder, f"store{i}"), "--ready-file", ready, "--log-level", "warn"]
             # Naming the others lets nodes talk to each other; what they serve to clients is not split here.
             if others:

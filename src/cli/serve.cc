@@ -183,7 +183,15 @@ Result<std::shared_ptr<serve::Workers>> start_workers(const ServeArguments& argu
   options.idle_time = seconds(arguments.worker_idle_s);
   options.open_limit = seconds(arguments.open_limit_s);
   options.run_limit = seconds(arguments.run_limit_s);
-  return serve::Workers::start(std::move(options));
+  // A GPU computes one Run after the other; bands of several servers' inferences are counted in
+  // turns.
+  options.share_cpu = arguments.device == "cpu" && arguments.peers.empty();
+  auto workers = serve::Workers::start(std::move(options));
+  if (workers) return workers;
+  return error(workers.error().kind,
+               "models cannot be computed in processes of their own: {} (--isolation off computes "
+               "them in the server's, unprotected)",
+               workers.error().message);
 }
 
 using WrapEngine =
@@ -204,9 +212,14 @@ Result<std::unique_ptr<engine::Engine>> make_engine(const ServeArguments& argume
       const bool local = tenant.name == serve::kLocalTenant;
       return (local ? apart.local : apart.tenants) ? wrap(workers->engine_for(tenant)) : nullptr;
     };
-    log_info("isolation tenants={} local={} worker_memory_bytes={} max_workers={}",
+    options.has_share = [shares = options.workers->share_cpu(),
+                         apart](const serve::TenantSpec& tenant) {
+      return shares && (tenant.name == serve::kLocalTenant ? apart.local : apart.tenants);
+    };
+    log_info("isolation tenants={} local={} worker_memory_bytes={} max_workers={} shares={}",
              apart.tenants ? "on" : "off", apart.local ? "on" : "off",
-             options.workers->options().memory_bytes, arguments.max_workers);
+             options.workers->options().memory_bytes, arguments.max_workers,
+             options.workers->share_cpu() ? "kernel" : "queue");
     // Nothing of ONNX Runtime is in this process then.
     if (apart.local || addresses.local.empty()) return options.workers->facts();
   }
@@ -352,7 +365,7 @@ void add_options(CLI::App& verb, ServeArguments& a) {
       ->transform(CLI::AsSizeValue(true));
   verb.add_option("--isolation", a.isolation,
                   "Whether a tenant's models are computed in a sandboxed process of their own: on, "
-                  "off, or auto, for those who come from other machines")
+                  "off, or auto: for those who come from other machines")
       ->check(CLI::IsMember({"auto", "on", "off"}))
       ->capture_default_str();
   verb.add_option("--worker-memory", a.worker_memory_bytes,

@@ -32,9 +32,9 @@ struct ServeArguments {
   double drain_timeout_s = 30;
   std::size_t max_connections = 4096;
   bool insecure = false;
-  std::string state;              // empty: serve::default_state_folder()
-  std::string certificate, key;   // of the operator's own
-  std::string isolation = "off";  // on, off, auto: for what comes from other machines
+  std::string state;               // empty: serve::default_state_folder()
+  std::string certificate, key;    // of the operator's own
+  std::string isolation = "auto";  // on, off, auto: for what comes from other machines
   std::size_t max_workers = 64;
   std::uint64_t worker_memory_bytes = 0;  // 0: default_worker_memory()
   double worker_idle_s = 60;

@@ -22,7 +22,7 @@ namespace outboard::serve {
 
 class DeviceQueue {
  public:
-  explicit DeviceQueue(std::size_t slots) : free_(slots), load_(slots) {}
+  explicit DeviceQueue(std::size_t slots) : slots_(slots), free_(slots), load_(slots) {}
   DeviceQueue(const DeviceQueue&) = delete;
   DeviceQueue& operator=(const DeviceQueue&) = delete;
 
@@ -63,6 +63,7 @@ class DeviceQueue {
   void reset(Ticket& ticket);   // before the next request
   void set_weight(FairFlow& flow, double weight);
 
+  std::size_t slots() const { return slots_; }
   // Requests that wait or hold a slot: of all tenants, and of one.
   std::uint32_t depth() const { return depth_.load(std::memory_order_relaxed); }
   std::uint32_t depth(const FairFlow& flow) const;
@@ -72,6 +73,7 @@ class DeviceQueue {
  private:
   void release(Ticket& ticket);
 
+  const std::size_t slots_;
   mutable std::mutex mutex_;
   std::size_t free_;
   FairOrder order_;

@@ -127,7 +127,7 @@ void add_tenants(Families& f, const Shared& shared) {
   gauges("outboard_in_flight_bytes", "Inputs of Runs under way.",
          [](const Tenant& t) { return t.statistics().in_flight_bytes.load(); });
   gauges("outboard_queue_depth", "Runs that compute or wait for the device.",
-         [&](const Tenant& t) { return shared.queue.depth(t.flow()); });
+         [](const Tenant& t) { return t.queue_depth(); });
   gauges("outboard_tenant_weight", "A tenant's weight in the sharing of the device.",
          [](const Tenant& t) { return t.spec().weight; });
   gauges("outboard_sessions", "Sessions open in the engine.",

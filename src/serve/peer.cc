@@ -45,7 +45,7 @@ Peer::~Peer() {
 
 void Peer::stop() {
   control_->terminate();
-  shared_.queue.cancel(ticket_);
+  tenant_.queue().cancel(ticket_);
 }
 
 void Peer::serve(const Error* refuse, const Greeted* greeted) {
@@ -243,10 +243,10 @@ Result<void> Peer::handle_probe(const FrameHeader& header) {
   OB_TRY(const wire::Probe probe, wire::decode_probe(std::as_bytes(std::span(record))));
   OB_CHECK_OK(connection_.skip(connection_.payload_left()));
   const Nanoseconds now = Clock::monotonic().now();
-  std::string payload = wire::encode(
-      wire::ProbeReply{.receive_ns = static_cast<std::uint64_t>((now - start).count()),
-                       .wait_ns = static_cast<std::uint64_t>(shared_.queue.expected_wait().count()),
-                       .is_draining = shared_.draining});
+  std::string payload = wire::encode(wire::ProbeReply{
+      .receive_ns = static_cast<std::uint64_t>((now - start).count()),
+      .wait_ns = static_cast<std::uint64_t>(tenant_.queue().expected_wait().count()),
+      .is_draining = shared_.draining});
   payload.append(probe.reply_bytes, '\0');
   return reply(header, FrameKind::kProbeReply, payload);
 }
@@ -396,7 +396,7 @@ void Peer::count_bytes() {
 }
 
 std::uint32_t Peer::queue_depth() const {
-  return tenant_.is_local() ? shared_.queue.depth() : shared_.queue.depth(tenant_.flow());
+  return tenant_.is_local() ? shared_.tenants.queue_depth() : tenant_.queue_depth();
 }
 
 void Peer::count(std::atomic<std::uint64_t> Statistics::* what, std::uint64_t by) {

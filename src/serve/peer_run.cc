@@ -306,14 +306,14 @@ Result<std::unique_ptr<engine::RunOutputs>> Peer::compute(const SessionPool::Use
 
   if (std::exchange(control_used_, false)) {
     control_->reset();
-    shared_.queue.reset(ticket_);
+    tenant_.queue().reset(ticket_);
   }
   shared_.watcher.received(watched_, deadline);
   control_->request_id = request_id_;
   const Nanoseconds queued = now();
   Result<std::unique_ptr<engine::RunOutputs>> outputs(nullptr);
   {
-    const auto slot = shared_.queue.acquire(ticket_, tenant_.flow(), deadline);
+    const auto slot = tenant_.queue().acquire(ticket_, tenant_.flow(), deadline);
     const Nanoseconds begun = now();
     times.queue_ns = static_cast<std::uint64_t>((begun - queued).count());
     if (slot) {

@@ -28,8 +28,8 @@ std::string random_id() {
 Server::Server(std::unique_ptr<engine::Engine> engine, std::unique_ptr<Store> store,
                ServerOptions options)
     : shared_(std::move(options.settings), std::move(engine), options.isolate,
-              std::move(options.store), std::move(store), options.sessions, options.local_models,
-              random_id()) {
+              std::move(options.has_share), std::move(options.store), std::move(store),
+              options.sessions, options.local_models, random_id()) {
   shared_.workers = options.workers;
 }
 

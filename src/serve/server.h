@@ -48,6 +48,7 @@ struct ServerOptions {
   Settings settings;
   std::shared_ptr<Workers> workers;     // what `isolate` uses, for the status; may be empty
   EngineOf isolate;                     // empty: all tenants share the server's engine
+  HasShare has_share;                   // empty: all wait for the device in one queue
   ModelSource* local_models = nullptr;  // of the tenant "local", instead of the store; borrowed
 };
 

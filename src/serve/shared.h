@@ -56,8 +56,9 @@ struct Settings {
 
 struct Shared {
   // `isolate`: the engine of a tenant that shall not share `engine_`; nullptr, or empty: it shares.
+  // `has_share`: whether such a tenant need not wait for others' Runs; empty: it waits.
   Shared(Settings settings_, std::shared_ptr<engine::Engine> engine_, const EngineOf& isolate,
-         Store::Options store_options, std::unique_ptr<Store> store,
+         HasShare has_share, Store::Options store_options, std::unique_ptr<Store> store,
          SessionPool::Options session_options, ModelSource* local_models, std::string id)
       : settings(std::move(settings_)),
         server_id(std::move(id)),
@@ -67,8 +68,8 @@ struct Shared {
           auto own = isolate ? isolate(tenant) : nullptr;
           return own ? own : shared;
         }),
-        tenants(engine_of, queue, std::move(store_options), std::move(store), session_options,
-                local_models),
+        tenants(engine_of, std::move(has_share), queue, std::move(store_options), std::move(store),
+                session_options, local_models),
         buffers(settings.kept_buffer_bytes),
         shared_budget(settings.max_shared_bytes),
         split_engine(engine_of({settings.split.tenant, 1, {}})),
@@ -79,7 +80,7 @@ struct Shared {
   const Nanoseconds started = Clock::monotonic().now();
   const std::shared_ptr<engine::Engine> engine;  // says what the server is
   std::shared_ptr<Workers> workers;              // empty: none; set at the start
-  DeviceQueue queue;
+  DeviceQueue queue;                             // of all tenants that share the engine
   const EngineOf engine_of;
   Tenants tenants;
   BufferPool buffers;

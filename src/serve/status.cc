@@ -77,12 +77,12 @@ void add_counters(json& document, const Statistics& s) {
                    {"compute", to_json(s.compute.summary())}});
 }
 
-json tenant_json(const Shared& shared, const Tenant& tenant) {
+json tenant_json(const Tenant& tenant) {
   const TenantSpec spec = tenant.spec();
   json document = {{"name", spec.name},
                    {"weight", spec.weight},
                    {"limits", limits_json(spec.limits)},
-                   {"queue_depth", shared.queue.depth(tenant.flow())},
+                   {"queue_depth", tenant.queue_depth()},
                    {"store", store_json(tenant, false)},
                    {"sessions", tenant.sessions().rows().size()}};
   add_counters(document, tenant.statistics());
@@ -115,7 +115,7 @@ void add_operators_view(json& document, const Shared& shared) {
                         {"known_limit_bytes", shared.settings.max_known_bytes}};
   document["workers"] = workers_json(shared);
   json tenants = json::array();
-  for (const Tenant* tenant : shared.tenants.all()) tenants.push_back(tenant_json(shared, *tenant));
+  for (const Tenant* tenant : shared.tenants.all()) tenants.push_back(tenant_json(*tenant));
   document["tenants"] = std::move(tenants);
 }
 
@@ -135,7 +135,7 @@ std::string status_json(const Shared& shared, const Tenant& tenant) {
                      {"providers", shared.engine->available_providers()}}},
                    {"slots", shared.settings.slots},
                    {"tenant", tenant.name()},
-                   {"queue_depth", all ? shared.queue.depth() : shared.queue.depth(tenant.flow())},
+                   {"queue_depth", all ? shared.tenants.queue_depth() : tenant.queue_depth()},
                    {"store", store_json(tenant, all)},
                    {"models", models_json(tenant)},
                    {"sessions", sessions_json(tenant)}};

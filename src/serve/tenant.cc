@@ -47,7 +47,7 @@ bool TokenBucket::take(double rate_per_s, Nanoseconds now) {
   return true;
 }
 
-Tenant::Tenant(TenantSpec spec, std::shared_ptr<engine::Engine> engine,
+Tenant::Tenant(TenantSpec spec, std::shared_ptr<engine::Engine> engine, Place place,
                std::unique_ptr<Store> store, SessionPool::Options sessions, ModelSource* models)
     : name_(spec.name),
       spec_(std::move(spec)),
@@ -58,6 +58,8 @@ Tenant::Tenant(TenantSpec spec, std::shared_ptr<engine::Engine> engine,
       store_(std::move(store)),
       sessions_(*engine_, models != nullptr ? *models : *store_,
                 with_limits(sessions, spec_.limits)),
+      own_queue_(place.queue == nullptr ? std::make_unique<DeviceQueue>(place.slots) : nullptr),
+      queue_(own_queue_ ? *own_queue_ : *place.queue),
       flow_(spec_.weight) {}
 
 TenantSpec Tenant::spec() const {
@@ -65,7 +67,7 @@ TenantSpec Tenant::spec() const {
   return spec_;
 }
 
-void Tenant::update(const TenantSpec& spec, DeviceQueue& queue) {
+void Tenant::update(const TenantSpec& spec) {
   const std::lock_guard lock(mutex_);
   if (spec_ == spec) return;
   spec_ = spec;
@@ -74,7 +76,7 @@ void Tenant::update(const TenantSpec& spec, DeviceQueue& queue) {
   has_rate_ = spec.limits.runs_per_s > 0;
   store_->set_limit(spec.limits.store_bytes > 0 ? spec.limits.store_bytes : default_store_bytes_);
   sessions_.set_quota(spec.limits.sessions, spec.limits.device_memory_bytes);
-  queue.set_weight(flow_, spec.weight);
+  queue_.set_weight(flow_, spec.weight);
 }
 
 Result<void> Tenant::run_begins(Nanoseconds now) {
@@ -102,20 +104,31 @@ Result<void> Tenant::connection_begins(std::uint64_t server_limit) {
                name_, limit);
 }
 
-Tenants::Tenants(EngineOf engine_of, DeviceQueue& queue, Store::Options store,
+Tenants::Tenants(EngineOf engine_of, HasShare has_share, DeviceQueue& queue, Store::Options store,
                  std::unique_ptr<Store> local_store, SessionPool::Options sessions,
                  ModelSource* local_models)
     : engine_of_(std::move(engine_of)),
+      has_share_(std::move(has_share)),
       queue_(queue),
       store_options_(std::move(store)),
       session_options_(sessions),
-      local_(std::make_unique<Tenant>(kLocalSpec, engine_of_(kLocalSpec), std::move(local_store),
-                                      sessions, local_models)) {}
+      local_(std::make_unique<Tenant>(kLocalSpec, engine_of_(kLocalSpec), place_of(kLocalSpec),
+                                      std::move(local_store), sessions, local_models)) {
+  note(*local_);
+}
+
+void Tenants::note(const Tenant& tenant) {
+  if (tenant.has_own_queue()) has_own_queues_ = true;
+}
+
+Tenant::Place Tenants::place_of(const TenantSpec& spec) {
+  return {.queue = has_share_ && has_share_(spec) ? nullptr : &queue_, .slots = queue_.slots()};
+}
 
 Result<Tenant*> Tenants::get(const TenantSpec& spec) {
   const std::lock_guard lock(mutex_);
   if (const auto found = others_.find(spec.name); found != others_.end()) {
-    found->second->update(spec, queue_);
+    found->second->update(spec);
     return found->second.get();
   }
   OB_CHECK_OK(check_tenant_name(spec.name));
@@ -124,7 +137,9 @@ Result<Tenant*> Tenants::get(const TenantSpec& spec) {
                       .limit_bytes = spec.limits.store_bytes > 0 ? spec.limits.store_bytes
                                                                  : store_options_.limit_bytes,
                       .when_full = ErrorKind::kRefused}));
-  auto made = std::make_unique<Tenant>(spec, engine_of_(spec), std::move(store), session_options_);
+  auto made = std::make_unique<Tenant>(spec, engine_of_(spec), place_of(spec), std::move(store),
+                                       session_options_);
+  note(*made);
   made->default_store_bytes_ = store_options_.limit_bytes;
   log_info("tenant opened tenant={} weight={}", spec.name, spec.weight);
   return others_.emplace(spec.name, std::move(made)).first->second.get();
@@ -133,7 +148,15 @@ Result<Tenant*> Tenants::get(const TenantSpec& spec) {
 void Tenants::update(const TenantSpec& spec) {
   const std::lock_guard lock(mutex_);
   if (const auto found = others_.find(spec.name); found != others_.end())
-    found->second->update(spec, queue_);
+    found->second->update(spec);
+}
+
+std::uint32_t Tenants::queue_depth() const {
+  std::uint32_t depth = queue_.depth();
+  if (!has_own_queues_) return depth;
+  for (const Tenant* tenant : all())
+    if (tenant->has_own_queue()) depth += tenant->queue().depth();
+  return depth;
 }
 
 std::vector<const Tenant*> Tenants::all() const {

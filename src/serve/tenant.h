@@ -54,6 +54,9 @@ Result<void> check_tenant_name(std::string_view name);
 
 // Which engine computes for a tenant: one that all share, or one of its own (a worker process).
 using EngineOf = std::function<std::shared_ptr<engine::Engine>(const TenantSpec& tenant)>;
+// Whether it has a share of the device that something else sees to (the kernel), so that its Runs
+// need not wait for others'.
+using HasShare = std::function<bool(const TenantSpec& tenant)>;
 
 // So many events a second, as many at once. Pure; not thread-safe.
 class TokenBucket {
@@ -68,9 +71,15 @@ class TokenBucket {
 
 class Tenant {
  public:
+  // `queue`: for the device that it shares with others; borrowed. nullptr: it has one of its own.
   // `models`: where sessions' models come from; nullptr: the store.
-  Tenant(TenantSpec spec, std::shared_ptr<engine::Engine> engine, std::unique_ptr<Store> store,
-         SessionPool::Options sessions, ModelSource* models = nullptr);
+  struct Place {
+    DeviceQueue* queue = nullptr;
+    std::size_t slots = 1;  // of its own queue
+  };
+  Tenant(TenantSpec spec, std::shared_ptr<engine::Engine> engine, Place place,
+         std::unique_ptr<Store> store, SessionPool::Options sessions,
+         ModelSource* models = nullptr);
 
   const std::string& name() const { return name_; }
   bool is_local() const { return name_ == kLocalTenant; }
@@ -79,6 +88,10 @@ class Tenant {
   Store& store() const { return *store_; }
   SessionPool& sessions() { return sessions_; }
   const SessionPool& sessions() const { return sessions_; }
+  // Where its Runs wait for the device: among others' by weight, or alone.
+  DeviceQueue& queue() const { return queue_; }
+  bool has_own_queue() const { return own_queue_ != nullptr; }
+  std::uint32_t queue_depth() const { return queue_.depth(flow_); }
   FairFlow& flow() { return flow_; }
   const FairFlow& flow() const { return flow_; }
   Statistics& statistics() { return statistics_; }
@@ -95,7 +108,7 @@ class Tenant {
 
  private:
   friend class Tenants;
-  void update(const TenantSpec& spec, DeviceQueue& queue);
+  void update(const TenantSpec& spec);
 
   const std::string name_;
   mutable std::mutex mutex_;
@@ -108,6 +121,8 @@ class Tenant {
   const std::shared_ptr<engine::Engine> engine_;
   const std::unique_ptr<Store> store_;
   SessionPool sessions_;
+  const std::unique_ptr<DeviceQueue> own_queue_;  // empty: it shares
+  DeviceQueue& queue_;
   FairFlow flow_;
   Statistics statistics_;
 };
@@ -115,7 +130,7 @@ class Tenant {
 class Tenants {
  public:
   // The tenant "local" has the store's folder itself, others FOLDER/tenants/NAME.
-  Tenants(EngineOf engine_of, DeviceQueue& queue, Store::Options store,
+  Tenants(EngineOf engine_of, HasShare has_share, DeviceQueue& queue, Store::Options store,
           std::unique_ptr<Store> local_store, SessionPool::Options sessions,
           ModelSource* local_models);
 
@@ -126,10 +141,16 @@ class Tenants {
   Result<Tenant*> get(const TenantSpec& spec);
   void update(const TenantSpec& spec);     // if it is there
   std::vector<const Tenant*> all() const;  // "local" first
+  std::uint32_t queue_depth() const;       // of all
 
  private:
+  Tenant::Place place_of(const TenantSpec& spec);
+  void note(const Tenant& tenant);
+
   const EngineOf engine_of_;
+  const HasShare has_share_;
   DeviceQueue& queue_;
+  std::atomic<bool> has_own_queues_{false};
   const Store::Options store_options_;
   const SessionPool::Options session_options_;
   const std::unique_ptr<Tenant> local_;

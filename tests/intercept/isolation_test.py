@@ -1,16 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """Programs under `outboard run` with a server that computes in worker processes: a model that asks for a terabyte, a
 worker that dies under a program, and what a worker is allowed, with the real ONNX Runtime."""
+import ctypes
+import errno
 import json
 import os
 import pathlib
+import platform
 import signal
+import struct
 import subprocess
 import sys
 import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
-from harness import OUTBOARD, PYTHON, Compared, Outboard, Server, run, wait_for, work  # noqa: E402
+from harness import ORT, OUTBOARD, PYTHON, Compared, Outboard, Server, run, wait_for, work  # noqa: E402
 
 MODELS = work / "isolation-models"
 
@@ -172,13 +176,48 @@ class OneId(unittest.TestCase):
         self.assertEqual(len([e for e in events if e.get("name") == "engine"]), 3)
 
 
+def without_seccomp():
+    """In a child: from now on the kernel says that it has no filters of system calls, as one that was built without."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    arch, seccomp = {"x86_64": (0xC000003E, 317), "aarch64": (0xC00000B7, 277)}[platform.machine()]
+    prctl = {"x86_64": 157, "aarch64": 167}[platform.machine()]
+    load, equal, give = 0x20, 0x15, 0x06
+    allowed, no_such_call, invalid = 0x7FFF0000, 0x00050000 | errno.ENOSYS, 0x00050000 | errno.EINVAL
+    program = [(load, 0, 0, 4), (equal, 1, 0, arch), (give, 0, 0, allowed), (load, 0, 0, 0),
+               (equal, 0, 1, seccomp), (give, 0, 0, no_such_call), (equal, 0, 3, prctl), (load, 0, 0, 16),
+               (equal, 0, 1, 22), (give, 0, 0, invalid), (give, 0, 0, allowed)]
+    code = b"".join(struct.pack("=HBBI", *step) for step in program)
+    held = ctypes.create_string_buffer(code, len(code))
+    header = ctypes.create_string_buffer(struct.pack("@HP", len(program), ctypes.addressof(held)))
+    if libc.prctl(38, 1, 0, 0, 0) != 0 or libc.prctl(22, 2, header, 0, 0) != 0:
+        os._exit(99)
+
+
 class Choice(unittest.TestCase):
+    def test_a_kernel_that_cannot_isolate_is_a_sentence_beyond_this_machine_only(self):
+        def serve(listen, *more):
+            return subprocess.Popen([OUTBOARD, "serve", "--ort-library", ORT, "--listen", listen, "--insecure", "--store",
+                                     str(work / "no-seccomp"), *more], stderr=subprocess.PIPE, text=True,
+                                    preexec_fn=without_seccomp)
+        with serve("0.0.0.0:0") as far:
+            said = far.stderr.read().splitlines()
+            self.assertEqual(far.wait(60), 1, said)
+        self.assertIn("models cannot be computed in processes of their own", said[-1])
+        self.assertIn("the filter of system calls", said[-1])
+        self.assertIn("--isolation off", said[-1])
+        for listen, more in (("127.0.0.1:0", ()), ("0.0.0.0:0", ("--isolation", "off"))):
+            with serve(listen, *more) as served:
+                self.assertTrue(any(" serving addresses=" in line for line in served.stderr))
+                served.terminate()
+                served.stderr.read()
+                self.assertEqual(served.wait(60), 0)
+
     def test_on_beyond_this_machine_and_off_within_it(self):
-        with Server("127.0.0.1:0", "--isolation", "auto") as near:
+        with Server("127.0.0.1:0") as near:
             self.assertEqual(near.status()["workers"], [])
             maps = pathlib.Path(f"/proc/{near.process.pid}/maps").read_text()
             self.assertIn("libonnxruntime", maps)
-        with Server("0.0.0.0:0", "--insecure", "--isolation", "auto") as far:
+        with Server("0.0.0.0:0", "--insecure") as far:
             far.address = far.address.replace("0.0.0.0", "127.0.0.1")
             self.assertEqual(len(far.status()["workers"]), 1)
         with Server("0.0.0.0:0", "--insecure", "--isolation", "off") as far:

@@ -341,9 +341,10 @@ class Server:
             self.address = self.link.relay_to(self.local_address)
 
     def _access(self):
+        """Models are computed in the server's process, as behind a relay: worker processes have tests and figures of their own."""
         if self._secured:
-            return ["--state", self.folder / "state"]
-        return ["--insecure"] if self._direct else []
+            return ["--state", self.folder / "state", "--isolation", "off"]
+        return ["--insecure", "--isolation", "off"] if self._direct else []
 
     def _login(self):
         """Its name, once the device knows its identity and has a token."""

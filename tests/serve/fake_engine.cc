@@ -4,6 +4,7 @@
 #include <signal.h>
 
 #include <algorithm>
+#include <ctime>
 #include <fstream>
 #include <iterator>
 #include <string>
@@ -114,6 +115,7 @@ class Session final : public engine::Session {
     if (word_ == "block" && !wait(static_cast<Control&>(*control)))
       return tl::make_unexpected(Error{ErrorKind::kCancelled, "terminated", 1});
     if (word_.starts_with("sleep")) sleep(std::chrono::milliseconds(std::stoi(word_.substr(5))));
+    if (word_.starts_with("burn")) burn(std::chrono::milliseconds(std::stoi(word_.substr(4))));
     const engine::OutputBuffer* const buffer = wanted.empty() ? nullptr : wanted[0].buffer;
     if (buffer != nullptr && buffer->data.size() != inputs[0].data.size())
       return tl::make_unexpected(Error{ErrorKind::kEngine, "the output has another shape", 2});
@@ -145,6 +147,16 @@ class Session final : public engine::Session {
     if (control.terminated) return false;
     --stage_->permits;
     return true;
+  }
+
+  static void burn(Nanoseconds time) {
+    const auto used = [] {
+      timespec now{};
+      ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+      return std::chrono::seconds(now.tv_sec) + Nanoseconds(now.tv_nsec);
+    };
+    for (const Nanoseconds end = used() + time; used() < end;) {
+    }
   }
 
   void sleep(Nanoseconds time) const {

@@ -6,6 +6,7 @@
 //   is
 //             some; "lying" says so of its output, which is as long as its input
 //   "sleep7"  the same as "echo", but a Run takes 7 ms, as on a device that nothing interrupts
+//   "burn7"   the same, but a Run takes 7 ms of its thread's processor time
 //   "crash"   dies by a signal when it runs, "crash-open" when it is opened
 //   "hang"    never ends a Run, whatever its control says; "hang-open" never opens
 //   "big"     one output of a MiB for each element of the input

@@ -2,10 +2,12 @@
 // Calls into a worker: connections, models, limits. worker_process.cc has the process.
 #include "serve/worker/worker.h"
 
+#include <sys/resource.h>
 #include <sys/socket.h>
 
 #include <array>
 #include <cerrno>
+#include <ctime>
 #include <fstream>
 #include <system_error>
 #include <utility>
@@ -105,9 +107,31 @@ std::string Worker::tenant() const {
   return start_.tenant;
 }
 
-void Worker::belongs_to(const std::string& tenant) {
+double Worker::weight() const {
+  const std::lock_guard lock(mutex_);
+  return start_.weight;
+}
+
+void Worker::belongs_to(const std::string& tenant, double weight) {
   const std::lock_guard lock(mutex_);
   start_.tenant = tenant;
+  start_.weight = weight;
+}
+
+// Under the mutex, as what reaps it: the number is this process's still. It leads a group of its
+// own, so that the kernel reaches all threads at once.
+bool Worker::set_nice(int nice) {
+  const std::lock_guard lock(mutex_);
+  return !end_ && ::setpriority(PRIO_PGRP, static_cast<id_t>(pid_), nice) == 0;
+}
+
+Nanoseconds Worker::cpu_time() const {
+  const std::lock_guard lock(mutex_);
+  clockid_t clock{};
+  timespec time{};
+  if (end_ || ::clock_getcpuclockid(pid_, &clock) != 0 || ::clock_gettime(clock, &time) != 0)
+    return {};
+  return std::chrono::seconds(time.tv_sec) + Nanoseconds(time.tv_nsec);
 }
 
 Worker::Limit::Limit(Worker& worker, Nanoseconds time, const char* what, std::uint64_t request_id)

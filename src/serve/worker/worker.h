@@ -38,6 +38,7 @@ struct WorkerStart {
   std::vector<std::string> command;  // its path, and arguments
   std::string tenant;                // for the log
   Nanoseconds idle_time{};           // without a session it ends after so long
+  double weight = 1;                 // of the tenant
 };
 
 class Worker {
@@ -105,7 +106,11 @@ class Worker {
 
   pid_t pid() const { return pid_; }
   std::string tenant() const;
-  void belongs_to(const std::string& tenant);  // one that was started ahead
+  double weight() const;
+  void belongs_to(const std::string& tenant, double weight);  // one that was started ahead
+  // The priority of all its threads; false: it is not allowed, or the process has ended.
+  bool set_nice(int nice);
+  Nanoseconds cpu_time() const;  // of all its threads; zero: it has ended
   std::uint64_t resident_bytes() const;
   std::size_t sessions() const;
   Nanoseconds last_used() const { return Nanoseconds(last_used_ns_.load()); }

@@ -123,7 +123,8 @@ Result<void> Worker::spawn() {
   sigset_t none;
   ::sigemptyset(&none);
   ::posix_spawnattr_setsigmask(&attributes, &none);
-  ::posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK);
+  ::posix_spawnattr_setpgroup(&attributes, 0);  // of its own, for set_nice()
+  ::posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETPGROUP);
   std::vector<std::string> environment = environment_for_workers();
   const int code = ::posix_spawn(&pid_, start_.command.front().c_str(), &actions, &attributes,
                                  pointers(start_.command).data(), pointers(environment).data());

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "serve/worker/workers.h"
 
+#include <sys/resource.h>
+
 #include <algorithm>
-#include <cmath>
 #include <utility>
 
 #include "base/log.h"
@@ -11,8 +12,7 @@
 namespace outboard::serve {
 namespace {
 
-constexpr int kNiceOfOne = 5;
-constexpr double kFactor = 1.25;
+constexpr Nanoseconds kSharesLook = std::chrono::milliseconds(100);
 
 class EngineFacts final : public engine::Engine {
  public:
@@ -40,12 +40,17 @@ class EngineFacts final : public engine::Engine {
   const wire::HelloReply facts_;
 };
 
-}  // namespace
-
-int nice_of(double weight) {
-  const double steps = std::log(std::max(weight, 1e-6)) / std::log(kFactor);
-  return std::clamp(kNiceOfOne - static_cast<int>(std::lround(steps)), 0, 19);
+// Whether a priority that was lowered may be raised again: tried on a thread that then ends.
+bool priority_may_rise() {
+  bool may = false;
+  std::thread([&] {
+    may =
+        ::setpriority(PRIO_PROCESS, 0, kLowestNice) == 0 && ::setpriority(PRIO_PROCESS, 0, 0) == 0;
+  }).join();
+  return may;
 }
+
+}  // namespace
 
 void RestartDelay::ended(Nanoseconds now, Nanoseconds lived) {
   times_ = lived < kSoon ? times_ + 1 : 1;
@@ -67,9 +72,49 @@ Result<std::shared_ptr<Workers>> Workers::start(Options options) {
                  end ? end->sentence : facts.error().message);
   }
   workers->facts_ = std::move(*facts);
+  if (workers->options_.share_cpu) {
+    workers->share_cpu_ = priority_may_rise();
+    if (workers->share_cpu_) {
+      workers->share_keeper_ = std::thread([keeper = workers.get()] { keeper->keep_shares(); });
+    } else {
+      log_info(
+          "tenants wait for each other's Runs reason=\"the server may not raise its workers' "
+          "priority again, for which it needs RLIMIT_NICE of 20 or CAP_SYS_NICE\"");
+    }
+  }
   first->leave();
   workers->spare_ = std::move(first);
   return workers;
+}
+
+Workers::~Workers() {
+  {
+    const std::lock_guard lock(mutex_);
+    stopping_ = true;
+  }
+  stopped_.notify_all();
+  if (share_keeper_.joinable()) share_keeper_.join();
+}
+
+void Workers::keep_shares() {
+  CpuShares shares(options_.cores > 0 ? options_.cores
+                                      : std::max(1u, std::thread::hardware_concurrency()));
+  for (;;) {
+    {
+      std::unique_lock lock(mutex_);
+      if (stopped_.wait_for(lock, kSharesLook, [&] { return stopping_; })) return;
+    }
+    std::map<std::int64_t, std::shared_ptr<Worker>> by_pid;
+    std::vector<CpuShares::Worker> used;
+    for (auto& worker : alive()) {
+      if (worker->sessions() == 0) continue;
+      used.push_back({worker->pid(), worker->weight(), worker->cpu_time()});
+      by_pid.emplace(worker->pid(), std::move(worker));
+    }
+    // Each time, for threads that were being made the last time.
+    for (const auto& [pid, nice] : shares.look(used, Clock::monotonic().now()))
+      by_pid.at(pid)->set_nice(nice);
+  }
 }
 
 std::unique_ptr<engine::Engine> Workers::facts() const {
@@ -104,17 +149,18 @@ Result<void> Workers::make_room() {
 Result<std::shared_ptr<Worker>> Workers::make(const TenantSpec& tenant) {
   const std::lock_guard lock(mutex_);
   const int nice = nice_of(tenant.weight);
-  if (spare_ && nice == kNiceOfOne) {
+  if (spare_ && nice == nice_of(1)) {
     auto taken = std::exchange(spare_, nullptr);
     if (taken->enter()) {
-      taken->belongs_to(tenant.name);
+      taken->belongs_to(tenant.name, tenant.weight);
       return taken;
     }
   }
   OB_CHECK_OK(make_room());
   std::vector<std::string> command = options_.command;
   command.insert(command.end(), {"--nice", std::to_string(nice)});
-  OB_TRY(auto worker, Worker::start({std::move(command), tenant.name, options_.idle_time}));
+  OB_TRY(auto worker,
+         Worker::start({std::move(command), tenant.name, options_.idle_time, tenant.weight}));
   if (!worker->enter()) {
     const auto end = worker->how_it_ended(std::chrono::seconds(5));
     return error(ErrorKind::kOverloaded, "the worker ended at once ({})", end ? end->sentence : "");
@@ -125,14 +171,17 @@ Result<std::shared_ptr<Worker>> Workers::make(const TenantSpec& tenant) {
   return worker;
 }
 
-std::vector<Workers::Row> Workers::rows() const {
+std::vector<std::shared_ptr<Worker>> Workers::alive() const {
+  const std::lock_guard lock(mutex_);
   std::vector<std::shared_ptr<Worker>> alive;
-  {
-    const std::lock_guard lock(mutex_);
-    for (const auto& weak : all_)
-      if (auto worker = weak.lock(); worker && !worker->has_ended())
-        alive.push_back(std::move(worker));
-  }
+  for (const auto& weak : all_)
+    if (auto worker = weak.lock(); worker && !worker->has_ended())
+      alive.push_back(std::move(worker));
+  return alive;
+}
+
+std::vector<Workers::Row> Workers::rows() const {
+  const auto alive = this->alive();
   std::vector<Row> rows;
   rows.reserve(alive.size());
   for (const auto& worker : alive)

@@ -8,10 +8,13 @@
 // Thread-safe. Engines keep what they need of it alive.
 #pragma once
 
+#include <condition_variable>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "base/clock.h"
@@ -19,6 +22,7 @@
 #include "engine/engine.h"
 #include "serve/buffers.h"
 #include "serve/tenant.h"
+#include "serve/worker/cpu_shares.h"
 #include "serve/worker/worker.h"
 
 namespace outboard::serve {
@@ -50,13 +54,19 @@ class Workers : public std::enable_shared_from_this<Workers> {
     Nanoseconds open_limit = std::chrono::minutes(5);  // for opening a model
     Nanoseconds run_limit = std::chrono::minutes(5);   // for a Run, in the engine
     std::uint64_t memory_bytes = 0;  // what a worker may hold: no output is larger; 0: no limit
+    bool share_cpu = false;          // between tenants, by the kernel (cpu_shares.h)
+    double cores = 0;                // that they share; 0: the machine's
   };
   static Result<std::shared_ptr<Workers>> start(Options options);
+  ~Workers();
 
   // What a worker said of its engine: an Engine that opens nothing.
   std::unique_ptr<engine::Engine> facts() const;
   std::unique_ptr<engine::Engine> engine_for(const TenantSpec& tenant);
   const Options& options() const { return options_; }
+  // Whether the kernel shares the processor between the tenants, so that none need wait for
+  // another's Runs: it was asked for, and the server may change its workers' priority both ways.
+  bool share_cpu() const { return share_cpu_; }
   BufferPool& output_memory() { return output_memory_; }  // of Runs, kept for the next ones
 
   // A process for the tenant, which is entered. kOverloaded: too many, all at work.
@@ -75,6 +85,8 @@ class Workers : public std::enable_shared_from_this<Workers> {
  private:
   explicit Workers(Options options) : options_(std::move(options)) {}
   Result<void> make_room();
+  std::vector<std::shared_ptr<Worker>> alive() const;
+  void keep_shares();
 
   const Options options_;
   BufferPool output_memory_{std::size_t{64} << 20};
@@ -83,10 +95,10 @@ class Workers : public std::enable_shared_from_this<Workers> {
   std::shared_ptr<Worker> spare_;  // the one that gave the facts, until a tenant takes it
   std::vector<std::weak_ptr<Worker>> all_;
   std::atomic<std::uint64_t> started_{0}, failed_{0};
+  bool share_cpu_ = false;
+  std::condition_variable stopped_;
+  bool stopping_ = false;
+  std::thread share_keeper_;
 };
-
-// A tenant's weight as a priority of its worker's threads: each step of nice is a factor of 1.25
-// for the kernel. A weight of 1 is 5, so that three times it is 0. Pure.
-int nice_of(double weight);
 
 }  // namespace outboard::serve
