@@ -128,16 +128,20 @@ class Isolation(Compared):
                 program.stdin.write(f"{size}\n")
                 program.stdin.flush()
                 self.assertEqual(program.stdout.readline(), f"({size},)\n")
+            def end_worker():
+                pid = workers(self.server)["local"]["pid"]
+                os.kill(pid, signal.SIGSEGV)
+                # A signal takes its time on a busy machine: a Run could still be computed meanwhile.
+                wait_for(lambda: not pathlib.Path(f"/proc/{pid}").exists(), "the worker's end", program)
+                seen.add(pid)
             step(3)
             runs, seen = self.server.runs(), set()
             for size in (4, 5):
-                seen.add(workers(self.server)["local"]["pid"])
-                os.kill(workers(self.server)["local"]["pid"], signal.SIGSEGV)
+                end_worker()
                 step(size)  # in another worker: the program notices nothing but time
             self.assertEqual(self.server.runs(), runs + 2)
             # Again so soon, the next one waits for a second: the program goes on by itself, and then comes back.
-            seen.add(workers(self.server)["local"]["pid"])
-            os.kill(workers(self.server)["local"]["pid"], signal.SIGSEGV)
+            end_worker()
             for size in range(6, 9):
                 step(size)
             wait_for(lambda: step(9) or self.server.runs() > runs + 2, "the next worker", program)
