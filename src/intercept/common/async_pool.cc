@@ -1,13 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "intercept/common/async_pool.h"
 
-#include <pthread.h>
-
 #include <algorithm>
 #include <chrono>
-#include <csignal>
-#include <thread>
 #include <utility>
+
+#include "base/background.h"
 
 namespace outboard::intercept {
 
@@ -19,11 +17,7 @@ void AsyncPool::post(std::function<void()> task, std::size_t max_threads) {
     return;
   }
   ++threads_;
-  sigset_t all, before;
-  sigfillset(&all);
-  pthread_sigmask(SIG_BLOCK, &all, &before);
-  std::thread([this] { work(); }).detach();
-  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  start_in_background([this] { work(); });
 }
 
 void AsyncPool::work() {

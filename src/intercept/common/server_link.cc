@@ -1,12 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "intercept/common/server_link.h"
 
-#include <pthread.h>
-
 #include <algorithm>
-#include <csignal>
-#include <thread>
 
+#include "base/background.h"
 #include "base/clock.h"
 #include "base/limits.h"
 #include "base/log.h"
@@ -193,15 +190,7 @@ void ServerLink::stop() {
 void ServerLink::start_thread(const std::unique_lock<std::mutex>&) {
   if (has_thread_ || stopping_.load()) return;
   has_thread_ = true;
-  // The program's signals are for the program's threads.
-  sigset_t all, before;
-  sigfillset(&all);
-  pthread_sigmask(SIG_BLOCK, &all, &before);
-  std::thread([this] {
-    pthread_setname_np(pthread_self(), "outboard");
-    work();
-  }).detach();
-  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  start_in_background([this] { work(); });
 }
 
 void ServerLink::wait_until_it_answers(std::unique_lock<std::mutex>& lock) {
