@@ -203,7 +203,7 @@ Result<std::shared_ptr<const TlsContext>> Connector::context() {
 
 Result<std::unique_ptr<Stream>> Connector::connect(std::chrono::milliseconds timeout,
                                                    CancelToken* cancel) {
-  OB_TRY(auto stream, connect_to(access_.endpoint, timeout));
+  OB_TRY(auto stream, connect_to(access_.endpoint, timeout, resolver_));
   const std::string address = access_.endpoint.to_string();
   if (!access_.is_secured()) {
     if (!access_.insecure && !insecure_by_environment() && leaves_this_machine(stream->poll_fd()))

@@ -19,6 +19,7 @@
 #include "base/sha256.h"
 #include "wire/cancel.h"
 #include "wire/transport/endpoint.h"
+#include "wire/transport/resolver.h"
 #include "wire/transport/stream.h"
 
 namespace outboard::wire {
@@ -54,7 +55,7 @@ bool insecure_by_environment();
 // Makes connections to one server. Thread-safe; a process that forked must make another one.
 class Connector {
  public:
-  explicit Connector(Access access) : access_(std::move(access)) {}
+  explicit Connector(Access access) : access_(std::move(access)), resolver_(access_.endpoint) {}
   // A verified TLS connection where the access is secured; else a plain one, which is refused
   // where it would leave this machine, unless the access is insecure.
   // `cancel` (may be nullptr) ends its handshake.
@@ -65,6 +66,7 @@ class Connector {
  private:
   Result<std::shared_ptr<const class TlsContext>> context();
   const Access access_;
+  Resolver resolver_;
   std::mutex mutex_;
   std::shared_ptr<const class TlsContext> context_;
 };

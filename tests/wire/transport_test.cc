@@ -4,12 +4,17 @@
 #include <unistd.h>
 
 #include <array>
+#include <atomic>
+#include <condition_variable>
 #include <filesystem>
+#include <future>
+#include <mutex>
 #include <numeric>
 #include <thread>
 
 #include "wire/connection.h"
 #include "wire/transport/endpoint.h"
+#include "wire/transport/resolver.h"
 #include "wire/transport/ring_stream.h"
 #include "wire/transport/tls.h"
 
@@ -242,6 +247,77 @@ TEST(Endpoint, KnowsWhatIsLocal) {
   EXPECT_TRUE(is_local(parse_endpoint("unix:/x").value()).value());
   EXPECT_FALSE(is_local(parse_endpoint("0.0.0.0:1").value()).value());
   EXPECT_FALSE(is_local(parse_endpoint("192.0.2.1:1").value()).value());
+}
+
+// Not kInvalid, which would be for good: a device that has lost its link has no resolver, either.
+TEST(Endpoint, ANameThatDoesNotResolveIsAServerThatCannotBeReached) {
+  const auto stream = connect_to(parse_endpoint("nobody.invalid:1").value(), milliseconds(5000));
+  ASSERT_FALSE(stream);
+  EXPECT_EQ(stream.error().kind, ErrorKind::kDisconnected);
+  EXPECT_NE(stream.error().message.find("host name (nobody.invalid) does not resolve"),
+            std::string::npos)
+      << stream.error().message;
+}
+
+Addresses one_address() {
+  return look_up({.kind = Endpoint::Kind::kTcp, .host = "127.0.0.1", .port = 1, .path = {}}, 0)
+      .value();
+}
+
+TEST(Resolver, WhatWasFoundBeforeIsUsedWhileALookUpHangs) {
+  std::mutex mutex;
+  std::condition_variable changed;
+  std::atomic<int> asked{0};
+  bool hangs = false;
+  const auto wait = [&] {
+    std::unique_lock lock(mutex);
+    changed.wait(lock, [&] { return !hangs; });
+  };
+  Resolver resolver([&]() -> Result<Addresses> {
+    ++asked;
+    wait();
+    return one_address();
+  });
+  const auto in = [](milliseconds time) { return Deadline::in(time); };
+  const Addresses first = resolver.addresses(in(std::chrono::seconds(20))).value();
+  {
+    const std::lock_guard lock(mutex);
+    hangs = true;
+  }
+  EXPECT_EQ(resolver.addresses(in(milliseconds(20))).value(), first);
+  EXPECT_EQ(resolver.addresses(in(milliseconds(20))).value(), first);
+  {
+    const std::lock_guard lock(mutex);
+    hangs = false;
+    changed.notify_all();
+  }
+  EXPECT_NE(resolver.addresses(Deadline::never()).value(), first);
+  EXPECT_EQ(asked, 2) << "one at a time";
+}
+
+TEST(Resolver, WithoutAnythingFoundATimeLimitIsOne) {
+  const auto hanging = std::make_shared<std::promise<void>>();
+  {
+    Resolver resolver([hanging]() -> Result<Addresses> {
+      hanging->get_future().wait();
+      return one_address();
+    });
+    EXPECT_EQ(resolver.addresses(Deadline::in(milliseconds(20))).error().kind, ErrorKind::kTimeout);
+  }
+  hanging->set_value();  // the thread may end after its resolver
+}
+
+TEST(Resolver, AFailureIsNotTheEndOfWhatWasFound) {
+  std::atomic<bool> fails{true};
+  Resolver resolver([&]() -> Result<Addresses> {
+    if (fails) return error(ErrorKind::kInvalid, "no");
+    return one_address();
+  });
+  EXPECT_EQ(resolver.addresses(Deadline::never()).error().kind, ErrorKind::kInvalid);
+  fails = false;
+  const Addresses found = resolver.addresses(Deadline::never()).value();
+  fails = true;
+  EXPECT_EQ(resolver.addresses(Deadline::never()).value(), found);
 }
 
 TEST(Listener, NobodyThereIsDisconnected) {

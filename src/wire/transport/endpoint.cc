@@ -3,7 +3,6 @@
 
 #include <arpa/inet.h>
 #include <fcntl.h>
-#include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
@@ -21,36 +20,13 @@
 
 #include "base/clock.h"
 #include "wire/transport/file_descriptor.h"
+#include "wire/transport/resolver.h"
 #include "wire/transport/socket.h"
 
 namespace outboard::wire {
 namespace {
 
 std::string reason(int code) { return std::generic_category().message(code); }
-
-struct AddressList {
-  addrinfo* first = nullptr;
-  AddressList() = default;
-  AddressList(AddressList&& other) noexcept : first(std::exchange(other.first, nullptr)) {}
-  AddressList(const AddressList&) = delete;
-  AddressList& operator=(const AddressList&) = delete;
-  ~AddressList() {
-    if (first != nullptr) ::freeaddrinfo(first);
-  }
-};
-
-Result<AddressList> resolve(const Endpoint& endpoint, bool passive) {
-  addrinfo hints{};
-  hints.ai_socktype = SOCK_STREAM;
-  hints.ai_flags = AI_NUMERICSERV | (passive ? AI_PASSIVE : 0);
-  AddressList list;
-  const std::string port = std::to_string(endpoint.port);
-  if (const int code = ::getaddrinfo(endpoint.host.c_str(), port.c_str(), &hints, &list.first);
-      code != 0)
-    return error(ErrorKind::kInvalid, "host name ({}) does not resolve: {}", endpoint.host,
-                 ::gai_strerror(code));
-  return list;
-}
 
 Result<sockaddr_un> unix_address(const Endpoint& endpoint) {
   sockaddr_un address{};
@@ -169,9 +145,9 @@ class SocketListener final : public Listener {
 constexpr int kBacklog = 4096;
 
 Result<std::unique_ptr<Listener>> listen_tcp(const Endpoint& endpoint) {
-  OB_TRY(const AddressList list, resolve(endpoint, /*passive=*/true));
+  OB_TRY(const Addresses list, look_up(endpoint, AI_PASSIVE));
   int code = EADDRNOTAVAIL;
-  for (const addrinfo* a = list.first; a != nullptr; a = a->ai_next) {
+  for (const addrinfo* a = list.get(); a != nullptr; a = a->ai_next) {
     FileDescriptor fd(::socket(a->ai_family, a->ai_socktype | SOCK_CLOEXEC, a->ai_protocol));
     const int one = 1;
     if (fd.get() >= 0) ::setsockopt(fd.get(), SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
@@ -268,8 +244,8 @@ Result<Endpoint> parse_endpoint(std::string_view text) {
 
 Result<bool> is_local(const Endpoint& endpoint) {
   if (endpoint.kind == Endpoint::Kind::kUnix) return true;
-  OB_TRY(const AddressList list, resolve(endpoint, /*passive=*/true));
-  for (const addrinfo* a = list.first; a != nullptr; a = a->ai_next) {
+  OB_TRY(const Addresses list, look_up(endpoint, AI_PASSIVE));
+  for (const addrinfo* a = list.get(); a != nullptr; a = a->ai_next) {
     if (!is_loopback(a->ai_addr)) return false;
   }
   return true;
@@ -277,6 +253,12 @@ Result<bool> is_local(const Endpoint& endpoint) {
 
 Result<std::unique_ptr<Stream>> connect_to(const Endpoint& endpoint,
                                            std::chrono::milliseconds timeout) {
+  Resolver resolver(endpoint);
+  return connect_to(endpoint, timeout, resolver);
+}
+
+Result<std::unique_ptr<Stream>> connect_to(const Endpoint& endpoint,
+                                           std::chrono::milliseconds timeout, Resolver& resolver) {
   const Deadline deadline = Deadline::in(timeout);
   if (endpoint.kind == Endpoint::Kind::kUnix) {
     OB_TRY(const sockaddr_un address, unix_address(endpoint));
@@ -287,9 +269,14 @@ Result<std::unique_ptr<Stream>> connect_to(const Endpoint& endpoint,
     if (code != 0) return connect_error(endpoint, code);
     return make_socket_stream(fd.release());
   }
-  OB_TRY(const AddressList list, resolve(endpoint, /*passive=*/false));
+  const auto list = resolver.addresses(deadline);
+  // Where the link is gone the resolver is, too: the name may resolve later.
+  if (!list)
+    return error(
+        list.error().kind == ErrorKind::kTimeout ? ErrorKind::kTimeout : ErrorKind::kDisconnected,
+        "server ({}) cannot be reached: {}", endpoint.to_string(), list.error().message);
   int code = ECONNREFUSED;
-  for (const addrinfo* a = list.first; a != nullptr; a = a->ai_next) {
+  for (const addrinfo* a = list->get(); a != nullptr; a = a->ai_next) {
     FileDescriptor fd(::socket(a->ai_family, a->ai_socktype | SOCK_CLOEXEC, a->ai_protocol));
     if (fd.get() < 0) {
       code = errno;

@@ -32,9 +32,14 @@ Result<Endpoint> parse_endpoint(std::string_view text);
 // range ("localhost" is resolved). kInvalid when the name does not resolve.
 Result<bool> is_local(const Endpoint& endpoint);
 
-// kDisconnected when nobody answers; kTimeout after `timeout`.
+class Resolver;
+
+// kDisconnected when nobody answers, or its name does not resolve; kTimeout after `timeout`.
 Result<std::unique_ptr<Stream>> connect_to(const Endpoint& endpoint,
                                            std::chrono::milliseconds timeout);
+// The same with a resolver (resolver.h) that knows what it found before.
+Result<std::unique_ptr<Stream>> connect_to(const Endpoint& endpoint,
+                                           std::chrono::milliseconds timeout, Resolver& resolver);
 
 class Listener {
  public:
