@@ -35,7 +35,8 @@ void CancelToken::stop_all(bool politely) {
 }
 
 std::uint64_t CancelToken::moved_bytes() const {
-  const std::lock_guard lock(mutex_);
+  const std::unique_lock lock(mutex_, std::try_to_lock);
+  if (!lock.owns_lock()) return 0;
   std::uint64_t bytes = 0;
   for (const Slot& slot : active_) {
     if (slot.moved_bytes) bytes += slot.moved_bytes();

@@ -29,6 +29,7 @@ class CancelToken {
   void heard(std::int64_t at_ns) { heard_ns_.store(at_ns, std::memory_order_relaxed); }
   std::int64_t heard_ns() const { return heard_ns_.load(std::memory_order_relaxed); }
   // Bytes that Runs which hold this have moved: grows while a large request or reply is under way.
+  // Does not wait: 0 while somebody begins, ends or cancels one.
   std::uint64_t moved_bytes() const;
 
  private:
