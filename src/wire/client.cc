@@ -10,6 +10,7 @@
 
 #include "base/check.h"
 #include "base/clock.h"
+#include "base/cursor.h"
 #include "wire/client_internal.h"
 #include "wire/transport/ring_stream.h"
 
@@ -96,7 +97,7 @@ Result<std::unique_ptr<Client::Pooled>> Client::connect_once(bool offer_shared_m
   }
   OB_TRY(const std::string payload,
          receive_reply(*pooled, header.request_id, FrameKind::kHelloReply));
-  OB_TRY(HelloReply reply, decode_hello_reply(bytes_of(payload)));
+  OB_TRY(HelloReply reply, decode_hello_reply(as_byte_span(payload)));
   const Feature* accepted = find_feature(reply.features, kFeatureSharedMemory);
   if (accepted == nullptr) pooled->shared.reset();
   if (pooled->shared &&
@@ -135,9 +136,9 @@ void Client::agree_on_coding(Pooled& pooled, const HelloReply& reply) {
   const Feature* coding = find_feature(reply.features, kFeatureTensorCoding);
   const Feature* known = find_feature(reply.features, kFeatureKnownTensors);
   if (coding == nullptr) return;
-  const auto offer = decode_coding_offer(bytes_of(coding->data));
+  const auto offer = decode_coding_offer(as_byte_span(coding->data));
   const auto limit = known == nullptr ? Result<std::uint64_t>(std::uint64_t{0})
-                                      : decode_known_limit(bytes_of(known->data));
+                                      : decode_known_limit(as_byte_span(known->data));
   if (!offer || !limit) return;
   pooled.coded = std::make_unique<CodedLink>(pooled.connection, meter_, *offer, *limit, rates_,
                                              options_.coding);
@@ -175,7 +176,7 @@ Result<void> Client::settle(Pooled& pooled) {
     auto payload = receive_reply(pooled, hello_id, FrameKind::kHelloReply);
     pooled.reported_error = false;
     if (!payload) return tl::make_unexpected(std::move(payload).error());
-    OB_TRY(HelloReply reply, decode_hello_reply(bytes_of(*payload)));
+    OB_TRY(HelloReply reply, decode_hello_reply(as_byte_span(*payload)));
     const std::lock_guard lock(mutex_);
     const bool is_as_before = hello_.server_id.empty() || hello_.features == reply.features;
     hello_ = std::move(reply);
@@ -306,7 +307,7 @@ Result<FrameHeader> Client::receive_reply_header(Pooled& pooled, std::uint64_t r
       return error(ErrorKind::kInvalid, "frame of kind {} ({}) came where ({}) was expected",
                    static_cast<int>(header.kind), name_of(header.kind), name_of(expected));
     OB_TRY(const std::string payload, connection.read_string(header.length));
-    OB_TRY(Error reported, decode_error(bytes_of(payload)));
+    OB_TRY(Error reported, decode_error(as_byte_span(payload)));
     // Told by the peer over a connection that works: the exchange itself is complete.
     pooled.reported_error = true;
     return tl::make_unexpected(std::move(reported));
@@ -319,18 +320,11 @@ Result<std::string> Client::receive_reply(Pooled& pooled, std::uint64_t request_
   return pooled.connection.read_string(header.length);
 }
 
-// One control request and its reply on some connection; tried once more when a pooled one was
-// stale.
+// One control request and its reply.
 Result<std::string> Client::exchange(FrameKind kind, std::string_view payload, FrameKind expected) {
-  for (bool fresh = false;; fresh = true) {
-    OB_TRY(Lease lease, acquire(fresh));
-    auto reply = exchange_on(*lease.held, kind, payload, expected, options_.control_timeout);
-    if (reply || std::exchange(lease->reported_error, false)) {
-      lease.in_step();
-      return reply;
-    }
-    if (!lease->from_pool || reply.error().kind != ErrorKind::kDisconnected) return reply;
-  }
+  return with_connection([&](Pooled& pooled) {
+    return exchange_on(pooled, kind, payload, expected, options_.control_timeout);
+  });
 }
 
 Result<std::string> Client::exchange_on(Pooled& pooled, FrameKind kind, std::string_view payload,
@@ -368,15 +362,7 @@ Result<ProbeAccount> Client::probe(std::size_t sent_bytes, std::size_t received_
   std::string payload = encode(Probe{static_cast<std::uint32_t>(
       std::min<std::uint64_t>(received_bytes, most(FrameKind::kProbeReply, kProbeReplyBytes)))});
   payload.append(std::min<std::uint64_t>(sent_bytes, most(FrameKind::kProbe, kProbeBytes)), '\0');
-  for (bool fresh = false;; fresh = true) {
-    OB_TRY(Lease lease, acquire(fresh));
-    auto account = probe_on(*lease.held, payload);
-    if (account || std::exchange(lease->reported_error, false)) {
-      lease.in_step();
-      return account;
-    }
-    if (!lease->from_pool || account.error().kind != ErrorKind::kDisconnected) return account;
-  }
+  return with_connection([&](Pooled& pooled) { return probe_on(pooled, payload); });
 }
 
 Result<ProbeAccount> Client::probe_on(Pooled& pooled, std::string_view payload) {
@@ -392,7 +378,7 @@ Result<ProbeAccount> Client::probe_on(Pooled& pooled, std::string_view payload) 
     return error(ErrorKind::kInvalid, "a probe's reply ({} bytes) must have at least {}",
                  header.length, kProbeReplyBytes);
   OB_TRY(const std::string record, connection.read_string(kProbeReplyBytes));
-  OB_TRY(const ProbeReply reply, decode_probe_reply(bytes_of(record)));
+  OB_TRY(const ProbeReply reply, decode_probe_reply(as_byte_span(record)));
   OB_CHECK_OK(connection.skip(connection.payload_left()));
   return ProbeAccount{
       .until_reply_ns = static_cast<std::uint64_t>((first_byte - start).count()),
@@ -402,14 +388,22 @@ Result<ProbeAccount> Client::probe_on(Pooled& pooled, std::string_view payload) 
       .server = reply};
 }
 
-Result<ModelState> Client::query(const ModelManifest& manifest) {
-  OB_TRY(const std::string reply,
-         exchange(FrameKind::kModelQuery, encode(manifest), FrameKind::kModelState));
-  OB_TRY(ModelState state, decode_model_state(bytes_of(reply)));
+namespace {
+
+Result<ModelState> state_of(const ModelManifest& manifest, std::string_view reply) {
+  OB_TRY(ModelState state, decode_model_state(as_byte_span(reply)));
   if (state.have_bytes.size() != manifest.files.size())
     return error(ErrorKind::kInvalid, "state of a model must name {} files, not {}",
                  manifest.files.size(), state.have_bytes.size());
   return state;
+}
+
+}  // namespace
+
+Result<ModelState> Client::query(const ModelManifest& manifest) {
+  OB_TRY(const std::string reply,
+         exchange(FrameKind::kModelQuery, encode(manifest), FrameKind::kModelState));
+  return state_of(manifest, reply);
 }
 
 Result<std::string> Client::status() {
@@ -422,10 +416,7 @@ Result<void> Client::upload(const ModelPackage& package, const Progress& progres
   const ModelManifest& manifest = package.manifest();
   OB_TRY(const std::string reply, exchange_on(*lease.held, FrameKind::kModelQuery, encode(manifest),
                                               FrameKind::kModelState, options_.control_timeout));
-  OB_TRY(ModelState state, decode_model_state(bytes_of(reply)));
-  if (state.have_bytes.size() != manifest.files.size())
-    return error(ErrorKind::kInvalid, "state of a model must name {} files, not {}",
-                 manifest.files.size(), state.have_bytes.size());
+  OB_TRY(const ModelState state, state_of(manifest, reply));
   std::uint64_t done = 0;
   for (const std::uint64_t bytes : state.have_bytes) done += bytes;
   for (std::size_t i = 0; i < manifest.files.size(); ++i) {
@@ -458,7 +449,7 @@ Result<void> Client::upload_file(Pooled& pooled, const ModelPackage& package, st
     pooled.connection.stream().set_stall_timeout(options_.stall_timeout);
     if (!reply)
       return tl::make_unexpected(std::move(reply).error().while_doing("uploading a model"));
-    OB_TRY(const UploadState state, decode_upload_state(bytes_of(*reply)));
+    OB_TRY(const UploadState state, decode_upload_state(as_byte_span(*reply)));
     // Another client may upload the same file: the server then has more than we sent.
     if (state.have_bytes < have + n || state.have_bytes > file.size_bytes)
       return error(ErrorKind::kInvalid, "server has {} bytes of a file after {} were sent",

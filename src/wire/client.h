@@ -25,6 +25,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <vector>
 
 #include "base/limits.h"
@@ -180,6 +181,9 @@ class Client {
   Result<void> greet_ahead(Pooled& pooled, const FrameHeader& header, Hello hello);
   Result<void> settle(Pooled& pooled);
   Result<Lease> acquire(bool fresh, CancelToken* cancel = nullptr);
+  // `attempt(Pooled&)` on some connection; once more where a pooled one had gone stale.
+  template <typename Attempt>
+  auto with_connection(const Attempt& attempt) -> std::invoke_result_t<Attempt, Pooled&>;
   void release(std::unique_ptr<Pooled> pooled);
   void close_handle(std::uint32_t handle);
   void count_frames(Pooled& pooled);

@@ -6,17 +6,13 @@
 #include <memory>
 #include <optional>
 #include <set>
-#include <string_view>
+#include <type_traits>
 #include <utility>
 
 #include "wire/client.h"
 #include "wire/coded_link.h"
 
 namespace outboard::wire {
-
-inline Bytes bytes_of(std::string_view text) {
-  return {reinterpret_cast<const std::byte*>(text.data()), text.size()};
-}
 
 struct Client::Pooled {
   explicit Pooled(std::unique_ptr<Stream> stream) : connection(std::move(stream)) {}
@@ -48,5 +44,18 @@ struct Client::Lease {
   Client* client;
   std::unique_ptr<Pooled> held;
 };
+
+template <typename Attempt>
+auto Client::with_connection(const Attempt& attempt) -> std::invoke_result_t<Attempt, Pooled&> {
+  for (bool fresh = false;; fresh = true) {
+    OB_TRY(Lease lease, acquire(fresh));
+    auto reply = attempt(*lease.held);
+    if (reply || std::exchange(lease->reported_error, false)) {
+      lease.in_step();
+      return reply;
+    }
+    if (!lease->from_pool || reply.error().kind != ErrorKind::kDisconnected) return reply;
+  }
+}
 
 }  // namespace outboard::wire

@@ -37,17 +37,10 @@ Result<std::shared_ptr<RemoteSession>> Client::open(const Sha256& model,
                                                     const SessionOptions& options) {
   // Not make_shared: the constructor is private.
   std::shared_ptr<RemoteSession> session(new RemoteSession(*this, next_handle_++, model, options));
-  for (bool fresh = false;; fresh = true) {
-    OB_TRY(Lease lease, acquire(fresh));
-    auto description = open_on(*lease.held, *session, options_.control_timeout);
-    if (description || std::exchange(lease->reported_error, false)) lease.in_step();
-    if (description) {
-      session->description_ = std::move(*description);
-      return session;
-    }
-    if (!lease.held || !lease->from_pool || description.error().kind != ErrorKind::kDisconnected)
-      return tl::make_unexpected(std::move(description).error());
-  }
+  OB_TRY(session->description_, with_connection([&](Pooled& pooled) {
+           return open_on(pooled, *session, options_.control_timeout);
+         }));
+  return session;
 }
 
 Result<SessionDescription> Client::open_on(Pooled& pooled, const RemoteSession& session,
@@ -56,7 +49,7 @@ Result<SessionDescription> Client::open_on(Pooled& pooled, const RemoteSession& 
   OB_TRY(const std::string reply, exchange_on(pooled, FrameKind::kSessionOpen, encode(request),
                                               FrameKind::kSessionOpened, stall_timeout));
   pooled.open_handles.insert(session.handle_);
-  return decode_session_description(bytes_of(reply));
+  return decode_session_description(as_byte_span(reply));
 }
 
 // The same without waiting for the reply: the Run that follows does.
@@ -151,7 +144,7 @@ Result<void> receive_outputs(Connection& connection, const SharedLink* shared, C
       }
       OB_TRY(const std::string data, connection.read_string(header.data_bytes));
       OB_TRY(const auto elements,
-             decode_strings(bytes_of(data), element_count(header.dims).value_or(0)));
+             decode_strings(as_byte_span(data), element_count(header.dims).value_or(0)));
       if (auto taken = sink.strings(i, header, elements); !taken)
         sink_error = std::move(taken).error();
       continue;
@@ -193,7 +186,7 @@ Result<void> check_outputs(const RunResult& result, bool has_coding) {
   return {};
 }
 
-std::uint64_t bytes_of(std::span<const InputTensor> inputs) {
+std::uint64_t total_bytes(std::span<const InputTensor> inputs) {
   std::uint64_t bytes = 0;
   for (const InputTensor& input : inputs) bytes += input.data.size();
   return bytes;
@@ -208,7 +201,7 @@ std::function<bool()> stop_when(const CancelToken* cancel) {
 
 SendTurns::Turn Client::take_turn(const Pooled& pooled, std::span<const InputTensor> inputs,
                                   CancelToken* cancel) {
-  const std::uint64_t bytes = bytes_of(inputs);
+  const std::uint64_t bytes = total_bytes(inputs);
   if (pooled.shared || bytes < SendTurns::kWorthWaitingBytes) return {};
   // Until then nothing is asked of the server.
   if (cancel != nullptr) cancel->heard(now_ns() + Nanoseconds(SendTurns::kMostWait).count());
@@ -243,7 +236,7 @@ Result<RunAccount> Client::run_on(Pooled& pooled, RunRequest& request,
                       received_before = connection.bytes_received();
   SendTurns::Turn turn = take_turn(pooled, inputs, cancel);
   pooled.moved_bytes.reset();
-  if (bytes_of(inputs) >= kWorthFollowingBytes) pooled.moved_bytes = connection.moved_bytes();
+  if (total_bytes(inputs) >= kWorthFollowingBytes) pooled.moved_bytes = connection.moved_bytes();
   const std::int64_t begun = now_ns();
   account.turn_ns = static_cast<std::uint64_t>(begun - account.start_ns);
   if (cancel != nullptr) cancel->heard(begun);
@@ -282,7 +275,7 @@ Result<RunAccount> Client::run_on(Pooled& pooled, RunRequest& request,
   std::copy(prefix.begin(), prefix.end(), reinterpret_cast<std::byte*>(result_record.data()));
   OB_CHECK_OK(connection.read({reinterpret_cast<std::byte*>(result_record.data()) + prefix.size(),
                                record_bytes - prefix.size()}));
-  OB_TRY(const RunResult result, decode_run_result(bytes_of(result_record)));
+  OB_TRY(const RunResult result, decode_run_result(as_byte_span(result_record)));
   std::uint64_t data_bytes = 0, shared_output_bytes = 0;
   for (const TensorHeader& output : result.outputs) {
     data_bytes += output.frame_bytes();

@@ -5,14 +5,11 @@
 #include <bit>
 
 #include "base/check.h"
+#include "base/cursor.h"
 #include "wire/messages.h"
 
 namespace outboard::wire {
 namespace {
-
-std::span<const std::byte> bytes_of(std::string_view text) {
-  return {reinterpret_cast<const std::byte*>(text.data()), text.size()};
-}
 
 // In steps of an eighth of the power of two, so that like Runs need like regions.
 std::uint64_t rounded_up(std::uint64_t size) {
@@ -90,7 +87,7 @@ std::string SharedLink::feature_data() const { return encode_shared_region(own_.
 
 Result<void> SharedLink::take_first_region(const FileDescriptor& descriptor,
                                            std::string_view feature_data) {
-  OB_TRY(const std::uint64_t size, decode_shared_region(bytes_of(feature_data)));
+  OB_TRY(const std::uint64_t size, decode_shared_region(as_byte_span(feature_data)));
   return take_peer(descriptor, size);
 }
 
@@ -116,7 +113,7 @@ std::optional<SharedLink::Place> SharedLink::place(std::uint64_t size_bytes) {
 
 Result<void> SharedLink::receive_region(Connection& connection, const FrameHeader& header) {
   OB_TRY(const std::string record, connection.read_string(header.length));
-  OB_TRY(const std::uint64_t size, decode_shared_region(bytes_of(record)));
+  OB_TRY(const std::uint64_t size, decode_shared_region(as_byte_span(record)));
   OB_CHECK(connection.stream().descriptors() != nullptr);
   return take_peer(connection.stream().descriptors()->take_descriptor(), size);
 }

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <memory>
 
+#include "base/cursor.h"
 #include "intercept/common/run.h"
 #include "intercept/onnxruntime/model_session.h"
 #include "intercept/onnxruntime/run_frame.h"
@@ -37,7 +38,7 @@ Result<void> take_input(const StubSession& stub, OrtKernelContext* context, std:
     const auto count = wire::element_count(tensor.header.dims).value_or(0);
     OB_TRY(const auto strings, strings_of(runtime, value, count, storage));
     inputs.encoded.push_back(wire::encode_strings(strings));
-    tensor.data = bytes_of(inputs.encoded.back());
+    tensor.data = as_byte_span(inputs.encoded.back());
     tensor.header.data_bytes = tensor.data.size();
   } else {
     OB_TRY(tensor.header.data_bytes, wire::size_bytes(tensor.header.type, tensor.header.dims));

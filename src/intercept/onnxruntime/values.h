@@ -18,10 +18,6 @@
 
 namespace outboard::intercept::onnxruntime {
 
-inline std::span<const std::byte> bytes_of(std::string_view text) {
-  return {reinterpret_cast<const std::byte*>(text.data()), text.size()};
-}
-
 Result<std::vector<std::int64_t>> dims_of(const Runtime& runtime, const OrtValue* value);
 
 // The strings of a tensor, as views into `storage`.
