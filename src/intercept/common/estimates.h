@@ -4,10 +4,10 @@
 //   const RunKey key = run_key(request);
 //   Decision d = estimates.decide(key, request_bytes, sides, now_us);     // a place is taken
 //   ... the Run ...
-//   estimates.server_ran(key, d, cost, view, now_us)                      // exactly one of the
-//   estimates.local_ran(key, d, total_us, now_us)                         // four gives it back
-//   estimates.overtaken(key, d, elapsed_us, now_us)                       // a second try was
-//   sooner estimates.abandoned(d)                                                // it failed there
+//   estimates.server_ran(key, d, cost, view, now_us)      // exactly one of the four gives it back
+//   estimates.local_ran(key, d, total_us, now_us)
+//   estimates.overtaken(key, d, elapsed_us, now_us)       // a second try was sooner
+//   estimates.abandoned(d)                                // it failed there
 //
 // Kept for each key (input shapes, types and wanted outputs) and, because Runs of one program that
 // are under way together slow each other, for each power of two of how many are under way on that

@@ -13,7 +13,6 @@
 namespace outboard::intercept {
 namespace {
 
-constexpr std::size_t kThreads = 65;  // as in hedge_watch.cc
 constexpr std::int64_t kLookAgainNs = 20'000'000;
 // A Run that is under way for longer is looked at so often until it is late: do its bytes move?
 constexpr std::int64_t kLookForBytesNs = 100'000'000;
@@ -193,7 +192,7 @@ void Hedge::begin(double silent_us) {
         attempt->process.in_vendor_code([&] { work(attempt); });
         attempt.reset();
       },
-      kThreads);
+      HedgeWatch::kThreads);
 }
 
 bool Hedge::overtook() const {

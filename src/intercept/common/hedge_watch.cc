@@ -10,8 +10,6 @@ namespace outboard::intercept {
 namespace {
 
 constexpr std::int64_t kIdleNs = 10'000'000'000;
-// The watch itself, and the second tries of so many Runs at once.
-constexpr std::size_t kThreads = 65;
 
 }  // namespace
 

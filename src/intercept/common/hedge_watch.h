@@ -19,6 +19,8 @@ namespace outboard::intercept {
 class HedgeWatch {
  public:
   static constexpr std::int64_t kNever = std::numeric_limits<std::int64_t>::max();
+  // Of the pool: the watch itself, and the second tries of so many Runs at once.
+  static constexpr std::size_t kThreads = 65;
 
   // A Run; the watch's from add() to remove().
   class Entry {

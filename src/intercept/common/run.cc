@@ -144,8 +144,10 @@ Result<void> Answer::at_server() {
   if (overtaken) {
     session_.overtaken(route_, static_cast<double>(since_ns(start_ns_)) / 1e3,
                        hedge.found_silence());
-  } else if (sink.failed() ? session_.blameless(route_)
-                           : !session_.lost(route_, answered.error())) {
+  } else if (sink.failed()) {
+    session_.blameless(route_);
+    return failed(std::move(answered).error());
+  } else if (!session_.lost(route_, answered.error())) {
     return failed(std::move(answered).error());
   }
   const Hedge::Second* second = hedge.await_second();

@@ -379,10 +379,7 @@ Result<std::shared_ptr<LocalModel>> Session::local() {
   return opened;
 }
 
-bool Session::blameless(const Route& route) {
-  live().estimates.abandoned(route.decision);
-  return true;
-}
+void Session::blameless(const Route& route) { live().estimates.abandoned(route.decision); }
 
 void Session::overtaken(const Route& route, double elapsed_us, bool was_silent) {
   Live& live = this->live();

@@ -85,8 +85,8 @@ class Session : public std::enable_shared_from_this<Session> {
   // cancel). True: the server is gone, busy, lost the model or spoke nonsense; the Run shall be
   // answered here.
   bool lost(const Route& route, const Error& error);
-  // The program's side would not take what the server of `route` answered. Always true.
-  bool blameless(const Route& route);
+  // The program's side would not take what the server of `route` answered.
+  void blameless(const Route& route);
   // A second try (hedge.h) answered before the server of `route` had, after so long.
   void overtaken(const Route& route, double elapsed_us, bool was_silent);
 
