@@ -98,16 +98,17 @@ def resources(pid):
 
 
 class Lane:
-    def __init__(self, bed, name, model="small", direct=False, disk_bytes=None, secured=False, near=False, mode="remote"):
+    def __init__(self, bed, name, model="small", direct=False, disk_bytes=None, secured=False, near=False, coding=None, mode="remote"):
         self.bed, self.name, self.model = bed, name, model
-        self.transport = "tls" if secured else "shared memory" if near else "tcp"
+        self.transport, self.coding = "tls" if secured else "shared memory" if near else "tcp", coding
         self.random = random.Random(name)
         self.link = bed.link()
         folder = bed.small_disk(name, disk_bytes) if disk_bytes else bed.folder / name
         self.socket = bed.folder / f"{name}.status"
         self.server = self.link.serve(folder, "--listen", f"unix:{self.socket}", "--log-level", "error", "--threads", 1,
                                       ort_library=common.ort_library(), direct=direct, secured=secured)
-        self.program = Program(bed, self.server, model, mode=mode, address=f"unix:{self.socket}" if near else None)
+        self.program = Program(bed, self.server, model, mode=mode, address=f"unix:{self.socket}" if near else None,
+                               more_run_options=["--coding", coding] if coding else [])
 
     def status(self):
         got = subprocess.run([self.bed.build / "outboard", "status", f"unix:{self.socket}", "--json"], timeout=120,
@@ -294,7 +295,8 @@ LANES = {
     "move": {"direct": True},
 }
 # Played when those are over.
-LATER_LANES = {"tls": {"secured": True}, "near": {"near": True}, "auto": {"direct": True, "mode": "auto"}}
+LATER_LANES = {"tls": {"secured": True}, "coded": {"direct": True, "coding": "zstd"}, "near": {"near": True},
+               "auto": {"direct": True, "mode": "auto"}}
 LANES.update(LATER_LANES)
 _LATE = "The Runs under way take half a second longer, once; then all are computed here."
 _HERE = "Runs are computed here."
@@ -314,7 +316,8 @@ FAULTS = {
     "client-killed": Fault("client killed in mid-Run", "relay", client_killed, "Other clients: nothing."),
 }
 
-for variant, words in (("tls", "over TLS"), ("near", "over shared memory"), ("auto", "with --mode auto")):
+for variant, words in (("tls", "over TLS"), ("coded", "with coded tensors"), ("near", "over shared memory"),
+                       ("auto", "with --mode auto")):
     for each in ("server-killed", "server-stopped", "link-cut"):
         if (variant, each) == ("near", "link-cut"):
             continue  # there is none
@@ -447,8 +450,11 @@ class Faults:
             left = lane.left_over(VANISHED_S)
             assert not too_much(left), f"{'; '.join(too_much(left))}: {left}"
             assert max(left["server"]["files"], left["server"]["threads"]) <= CONNECTIONS + 24, left
-            transports = {s["transport"] for r in lane.program.end() for s in r["servers"]}
+            reports = lane.program.end()
+            transports = {s["transport"] for r in reports for s in r["servers"]}
             assert transports == {lane.transport}, transports
+            codings = [s["coding"]["used"] for r in reports for s in r["sessions"]]
+            assert lane.coding is None or any(lane.coding in used for used in codings), codings
         except Exception as e:  # of a thread: reported by whoever looks at `errors`
             self.errors[lane.name] = f"{type(e).__name__}: {e} (while playing {fault})"
             print(f"lane {lane.name}: {self.errors[lane.name]}", file=sys.stderr, flush=True)
