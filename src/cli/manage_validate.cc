@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // `outboard manage validate`: the models against published requests.
 #include <CLI/CLI.hpp>
-#include <cmath>
 #include <cstdio>
 #include <nlohmann/json.hpp>
 

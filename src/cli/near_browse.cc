@@ -3,10 +3,7 @@
 
 #include <net/if.h>
 
-#include <algorithm>
 #include <array>
-#include <cstring>
-#include <memory>
 
 #include "base/clock.h"
 #include "base/log.h"

@@ -9,7 +9,6 @@
 //   AttributeProto t 5, g 6, tensors 10, graphs 11, sparse_tensor 22, sparse_tensors 23
 //   SparseTensor   values 1, indices 2
 //   TensorProto    external_data 13 { key 1, value 2 }
-#include <algorithm>
 #include <cstring>
 #include <unordered_set>
 

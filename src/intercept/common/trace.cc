@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <iterator>
-#include <set>
 
 #include "intercept/common/json_writer.h"
 #include "wire/frame.h"

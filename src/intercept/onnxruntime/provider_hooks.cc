@@ -8,7 +8,6 @@
 #include <memory>
 #include <string>
 #include <utility>
-#include <vector>
 
 #include "intercept/common/process.h"
 #include "intercept/onnxruntime/providers.h"

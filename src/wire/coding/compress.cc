@@ -4,8 +4,6 @@
 #include <lz4.h>
 #include <zstd.h>
 
-#include <cstring>
-
 #include "base/check.h"
 #include "base/limits.h"
 

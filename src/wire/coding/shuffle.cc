@@ -1,9 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "wire/coding/shuffle.h"
 
-#include <cstdint>
-#include <cstring>
-
 namespace outboard::wire {
 namespace {
 

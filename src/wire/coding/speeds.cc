@@ -2,7 +2,6 @@
 #include "wire/coding/speeds.h"
 
 #include <algorithm>
-#include <cstring>
 #include <vector>
 
 #include "base/clock.h"

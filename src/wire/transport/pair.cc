@@ -2,7 +2,6 @@
 // The in-process pair: two bounded byte queues under a mutex each.
 #include <algorithm>
 #include <condition_variable>
-#include <cstring>
 #include <deque>
 #include <mutex>
 
