@@ -225,6 +225,7 @@ Result<Client::Lease> Client::acquire(bool fresh, CancelToken* cancel) {
 }
 
 void Client::release(std::unique_ptr<Pooled> pooled) {
+  pooled->moved_bytes.reset();
   std::vector<std::uint32_t> to_close;
   {
     const std::lock_guard lock(mutex_);
@@ -442,6 +443,7 @@ Result<void> Client::upload_file(Pooled& pooled, const ModelPackage& package, st
     const std::array<iovec, 2> parts{
         {{const_cast<char*>(record.data()), record.size()}, {piece.data(), n}}};
     const std::uint64_t request = pooled.next_request++;
+    pooled.moved_bytes = pooled.connection.moved_bytes();
     OB_CHECK_OK(
         pooled.connection.send({.kind = FrameKind::kUploadChunk, .request_id = request}, parts));
     pooled.connection.stream().set_stall_timeout(options_.control_timeout);

@@ -25,7 +25,7 @@ struct Client::Pooled {
   std::uint64_t hello_ahead = 0, open_ahead = 0;
   std::uint64_t counted_sent = 0, counted_received = 0;  // already in the client's counters
   CancelToken* token = nullptr;                          // of the Run that is under way
-  std::optional<std::uint64_t> moved_bytes;  // Connection's, before its large request left
+  std::optional<std::uint64_t> moved_bytes;  // the connection's, before a large request left
   bool from_pool = false;                    // may have gone stale since its last use
   bool reported_error = false;  // the last exchange failed, but left the connection in step
 };

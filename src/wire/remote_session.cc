@@ -235,7 +235,6 @@ Result<RunAccount> Client::run_on(Pooled& pooled, RunRequest& request,
   const std::uint64_t sent_before = connection.bytes_sent(),
                       received_before = connection.bytes_received();
   SendTurns::Turn turn = take_turn(pooled, inputs, cancel);
-  pooled.moved_bytes.reset();
   if (total_bytes(inputs) >= kWorthFollowingBytes) pooled.moved_bytes = connection.moved_bytes();
   const std::int64_t begun = now_ns();
   account.turn_ns = static_cast<std::uint64_t>(begun - account.start_ns);
