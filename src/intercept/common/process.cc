@@ -237,11 +237,11 @@ void Process::report_so_far() {
 void Process::leave() {
   Process* process = current_process.load(std::memory_order_acquire);
   if (process == nullptr || process->is_leaving()) return;
-  for (const auto& link : process->links_) link->stop();
   {
     const std::lock_guard lock(process->vendor_mutex_);
     process->leaving_.store(true);
   }
+  for (const auto& link : process->links_) link->stop();
   process->cancels_.cancel(process);  // second tries
   {
     // A background thread that wants the library from now on waits until the process has ended, and

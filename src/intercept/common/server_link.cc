@@ -190,7 +190,11 @@ void ServerLink::stop() {
 void ServerLink::start_thread(const std::unique_lock<std::mutex>&) {
   if (has_thread_ || stopping_.load()) return;
   has_thread_ = true;
-  start_in_background([this] { work(); });
+  start_in_background([this] {
+    work();
+    // A thread that ends destroys what the library keeps for it: not while the process ends.
+    process_.in_vendor_code([] {});
+  });
 }
 
 void ServerLink::wait_until_it_answers(std::unique_lock<std::mutex>& lock) {
