@@ -286,13 +286,13 @@ TEST(Resolver, WhatWasFoundBeforeIsUsedWhileALookUpHangs) {
   }
   EXPECT_EQ(resolver.addresses(in(milliseconds(20))).value(), first);
   EXPECT_EQ(resolver.addresses(in(milliseconds(20))).value(), first);
+  EXPECT_LE(asked, 2) << "one at a time";
   {
     const std::lock_guard lock(mutex);
     hangs = false;
     changed.notify_all();
   }
   EXPECT_NE(resolver.addresses(Deadline::never()).value(), first);
-  EXPECT_EQ(asked, 2) << "one at a time";
 }
 
 TEST(Resolver, WithoutAnythingFoundATimeLimitIsOne) {
