@@ -172,8 +172,10 @@ class Place:
 
         def outboard(way, address, prefix=(), **environment):
             # An input that is the same each time would travel as its hash, which nobody else's does.
+            # A second try of a late Run would not be the server's.
             commands[f"outboard-{way}"] = ([*prefix, common.program(), "run", "--server", address, "--mode", "remote",
-                                            "--coding", "off", "--json", self.work / f"{model}-{way}.json", "--", *plain], environment)
+                                            "--coding", "off", "--json", self.work / f"{model}-{way}.json", "--", *plain],
+                                           {"OUTBOARD_HEDGING": "off", **environment})
         outboard("shm", self.outboard["unix"])
         outboard("unix", self.outboard["unix"], OUTBOARD_SHARED_MEMORY="off")
         outboard("tcp", self.outboard["tcp"])
