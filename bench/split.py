@@ -2,11 +2,12 @@
 """Real splits: every scheme executed by the same engine over TCP between network namespaces, beside one node.
 
 Two nodes have a core each. Three and four are paced: every compute step is stretched to its processor time / S, and so is
-the single node beside it (docs/split.md). Needs root. What was interrupted goes on where it stopped. In parts, each a few
-minutes, for a machine that is quiet:
+the single node beside it (docs/split.md). Needs root. What was interrupted goes on where it stopped; what is expected to
+take how long is said before. All of it is about twenty minutes, for a machine that is quiet; in parts:
 
-    OUTBOARD_SPLIT_PARTS=two,three,four,slow-link,batch,unequal,changes bench/run split     (default: all)
-    OUTBOARD_SPLIT_MODELS=vgg-16,openpose-body25,resnet-50                                            (default: those of each part)
+    OUTBOARD_SPLIT_PARTS=two,three,four,slow-link,batch,unequal,ablation,changes bench/run split     (default: all)
+    OUTBOARD_SPLIT_MODELS=vgg-16,openpose-body25,resnet-50                                  (default: those of each part)
+    OUTBOARD_SPLIT_SCHEMES=auto,halp,dpfp,tiles,modnn                                       (default: those of each part)
 """
 import json
 import os
@@ -15,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 
-from common import ROOT, Bench, Missing, RESULTS, Samples, model, ort_library, program, wait_ready
+from common import ROOT, Bench, Missing, RESULTS, Samples, figure, model, ort_library, program, wait_ready
 
 sys.path.insert(0, str(ROOT / "tests/net"))
 import bed  # noqa: E402
@@ -23,7 +24,10 @@ import bed  # noqa: E402
 SCHEMES = ["auto", "halp", "modnn", "dpfp", "tiles"]  # and one node alone beside each
 # N x S is at most 1.6 on two cores: what is paced must always get the processor time that it is promised.
 PACE = {3: 0.5, 4: 0.4}
-FRAMES = {"vgg-16": 15, "openpose-body25": 4, "resnet-50": 30}
+FRAMES = {"vgg-16": 15, "openpose-body25": 4, "resnet-50": 30}  # of the baselines a third
+SINGLE_S = {"vgg-16": 0.3, "openpose-body25": 2.7, "resnet-50": 0.09}  # one node, for what a row is expected to take
+# What our plan is worth without one of its pieces.
+ABLATION = ["overlap", "fusing", "head", "layout"]
 # part: (nodes, Mbit/s, images at once, models, shares of speed or None, goals by model)
 PARTS = {
     "two": (2, 1000, 1, ["vgg-16", "openpose-body25", "resnet-50"], None,
@@ -34,14 +38,53 @@ PARTS = {
     "slow-link": (3, 100, 1, ["vgg-16"], None, {"vgg-16": 2.1}),
     "batch": (3, 1000, 4, ["vgg-16"], None, {"vgg-16": 2.7}),
     "unequal": (3, 1000, 1, ["vgg-16"], [1, 0.5, 0.25], {"vgg-16": 0.9 * 1.75}),
+    "ablation": (2, 1000, 1, ["vgg-16", "resnet-50"], None, {}),
 }
+
+
+def schemes_of(key, name):
+    wanted = os.environ.get("OUTBOARD_SPLIT_SCHEMES", "")
+    return [s for s in all_schemes_of(key, name) if not wanted or s in wanted.split(",")]
+
+
+def all_schemes_of(key, name):
+    if key == "unequal":
+        return ["auto"]
+    if key == "ablation":
+        return [f"auto without {what}" for what in ABLATION] + ["auto in sandboxes"]
+    # BODY_25 takes seconds a frame: the two baselines that are the best of all with other models.
+    return ["auto", "dpfp", "halp"] if name == "openpose-body25" else SCHEMES
+
+
+def frames_of(name, scheme, tasks, quick):
+    if quick:
+        return 3
+    return max(3, FRAMES[name] // tasks // (1 if scheme.startswith("auto") else 3))
+
+
+def expected_s(key, name, scheme, quick):
+    """Frames, each beside one of a single node, and setting the plan up, which tries it and one node several times."""
+    count, _, tasks, _, shares, _ = PARTS[key]
+    pace = PACE.get(count, 1)
+    single_s = SINGLE_S[name]
+    return (frames_of(name, scheme, tasks, quick) + 1) * 1.7 * tasks * single_s / pace + single_s * (8 + 4 / pace) + 2
+
+
+def part_expected_s(key, name, kept, quick):
+    left = [s for s in schemes_of(key, name) if label_of(key, name, s) not in kept.rows]
+    return sum(expected_s(key, name, s, quick) for s in left) + (10 if left else 0)
+
+
+def label_of(key, name, scheme):
+    count, mbps, tasks, _, shares, _ = PARTS[key]
+    return f"{name}/{count} nodes/{mbps} Mbps/{tasks} images{'/unequal' if shares else ''}/{scheme}"
 
 
 class Nodes:
     """N namespaces on one bridge, each behind tbf at this rate; in all but the first an `outboard serve`."""
 
-    def __init__(self, count, mbps, folder, cores):
-        self.count, self.mbps, self.folder, self.cores = count, mbps, folder, cores
+    def __init__(self, count, mbps, folder, cores, isolation="off"):
+        self.count, self.mbps, self.folder, self.cores, self.isolation = count, mbps, folder, cores, isolation
         self.hub = f"{bed.MARK}{os.getpid()}-hub"
         self.servers, self.made = [], []
 
@@ -80,9 +123,8 @@ class Nodes:
         for i in range(1, self.count):
             ready = os.path.join(self.folder, f"ready{i}")
             others = [p for k, p in enumerate(peers) if k != i - 1]
-            command = [program(), "serve", "--insecure", "--isolation", "off", "--listen", self.address(i), "--listen", self.local(i),
-                       "--threads", "1", "--store",
-                       os.path.join(self.folder, f"store{i}"), "--ready-file", ready, "--log-level", "warn"]
+            command = [program(), "serve", "--insecure", "--listen", self.address(i), "--listen", self.local(i), "--threads", "1", "--isolation", self.isolation,
+                       "--store", os.path.join(self.folder, f"store{i}"), "--ready-file", ready, "--log-level", "warn"]
             # Naming the others lets nodes talk to each other; what they serve to clients is not split here.
             if others:
                 command += ["--peers", ",".join(others)]
@@ -128,9 +170,12 @@ def cluster_file(nodes, pace, shares, folder, profile, links=None):
     return path
 
 
-def outboard(command, **more):
-    got = subprocess.run(command, capture_output=True, text=True, check=False,
-                         env=dict(os.environ, OUTBOARD_ORT_LIBRARY=str(ort_library())), **more)
+def outboard(command, limit_s=300):
+    try:
+        got = subprocess.run(command, capture_output=True, text=True, check=False, timeout=limit_s,
+                             env=dict(os.environ, OUTBOARD_ORT_LIBRARY=str(ort_library())))
+    except subprocess.TimeoutExpired as late:
+        raise RuntimeError(f"{' '.join(map(str, command[:6]))}: not done within {limit_s:.0f} s") from late
     if got.returncode != 0:
         raise RuntimeError(f"{' '.join(map(str, command[:6]))}: {got.stderr.strip()[-500:]}")
     return got
@@ -148,8 +193,8 @@ def profile_of(name):
     return json.loads(path.read_text())
 
 
-def split(nodes, verb, name, path, *arguments):
-    return outboard(nodes.inside(0, [program(), "split", verb, model(name), "--cluster", path, "--insecure", *arguments]))
+def split(nodes, verb, name, path, *arguments, limit_s=300):
+    return outboard(nodes.inside(0, [program(), "split", verb, model(name), "--cluster", path, "--insecure", *arguments]), limit_s)
 
 
 class Kept:
@@ -162,7 +207,8 @@ class Kept:
             kept = json.loads(self.path.read_text())
         except (OSError, ValueError):
             kept = {}
-        self.rows = kept["rows"] if kept.get("program") == self.program else {}
+        rows = kept["rows"] if kept.get("program") == self.program else {}
+        self.rows = {label: row for label, row in rows.items() if "error" not in row}
         if self.rows:
             print(f"goes on after {len(self.rows)} rows that {self.path} has; remove it to begin anew", file=sys.stderr)
 
@@ -174,40 +220,54 @@ class Kept:
 
 def measure_part(key, name, kept, quick):
     """Every scheme of a part for one model, by label."""
-    count, mbps, tasks, _, shares, _ = PARTS[key]
-    pace = PACE.get(count, 0)
-    schemes = SCHEMES if not shares else ["auto"]
-    labels = {scheme: f"{name}/{count} nodes/{mbps} Mbps/{tasks} images{'/unequal' if shares else ''}/{scheme}"
-              for scheme in schemes}
+    count, mbps, _, _, shares, _ = PARTS[key]
+    labels = {scheme: label_of(key, name, scheme) for scheme in schemes_of(key, name)}
     if all(label in kept.rows for label in labels.values()):
         return labels
     folder = tempfile.mkdtemp(prefix="outboard-split-")
     profile = profile_of(name)
     try:
-        with Nodes(count, mbps, folder, cores=count == 2) as nodes:
-            for i in range(1, count):  # not through the shaped link
-                outboard([program(), "push", model(name), nodes.local(i)])
-            found = os.path.join(folder, "measured.json")
-            split(nodes, "plan", name, cluster_file(nodes, 0, None, folder, profile), "--output", found, "--effort", 0.1)
-            with open(found) as file:
-                path = cluster_file(nodes, pace, shares, folder, profile, json.load(file)["links"])
-            for scheme, label in labels.items():
-                if label in kept.rows:
-                    continue
-                print(f"{key}: {label}", file=sys.stderr, flush=True)
-                trace = os.path.join(folder, f"{scheme}.json")
-                frames = 3 if quick else max(3, FRAMES[name] // tasks)
-                got = split(nodes, "run", name, path, "--scheme", scheme, "--runs", frames, "--tasks", tasks, "--trace", trace, "--json")
-                row = json.loads(got.stdout)
-                if not row["difference"] <= 1e-4:
-                    raise RuntimeError(f"{label}: the result differs by {row['difference']}")
-                row["said"] = " ".join(line for line in got.stderr.splitlines() if "--insecure" not in line)
-                if scheme == "auto":
-                    shutil.copy(trace, RESULTS / f"split-{key}-{name}.trace.json")
-                kept.keep(label, row)
+        for isolation in ("off", "on"):
+            wanted = {s: label for s, label in labels.items() if (s == "auto in sandboxes") == (isolation == "on")}
+            if all(label in kept.rows for label in wanted.values()):
+                continue
+            with Nodes(count, mbps, folder, cores=count == 2, isolation=isolation) as nodes:
+                for i in range(1, count):  # not through the shaped link
+                    outboard([program(), "push", model(name), nodes.local(i)])
+                found = os.path.join(folder, "measured.json")
+                split(nodes, "plan", name, cluster_file(nodes, 0, None, folder, profile), "--output", found, "--effort", 0.1)
+                with open(found) as file:
+                    path = cluster_file(nodes, PACE.get(count, 0), shares, folder, profile, json.load(file)["links"])
+                for scheme, label in wanted.items():
+                    if label not in kept.rows:
+                        kept.keep(label, measure_row(key, name, scheme, nodes, path, folder, quick))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return labels
+
+
+def measure_row(key, name, scheme, nodes, path, folder, quick):
+    """One scheme beside one node; a row with an error where it fails or takes too long, so that the others are measured."""
+    tasks, seconds = PARTS[key][2], expected_s(key, name, scheme, quick)
+    print(f"{key}: {label_of(key, name, scheme)}: about {seconds:.0f} s", file=sys.stderr, flush=True)
+    trace = os.path.join(folder, "trace.json")
+    arguments = ["--scheme", scheme.split()[0], "--runs", frames_of(name, scheme, tasks, quick), "--tasks", tasks,
+                 "--trace", trace, "--json"]
+    if scheme.startswith("auto without "):
+        arguments += ["--without", scheme.removeprefix("auto without ")]
+    try:
+        got = split(nodes, "run", name, path, *arguments, limit_s=60 + 4 * seconds)
+    except RuntimeError as failed:
+        print(f"{key}: {failed}", file=sys.stderr, flush=True)
+        return {"error": str(failed)}
+    row = json.loads(got.stdout)
+    if not row["difference"] <= 1e-4:
+        return {"error": f"the result differs by {row['difference']}"}
+    row["said"] = " ".join(line for line in got.stderr.splitlines() if "--insecure" not in line)
+    if scheme == "auto":
+        shutil.copy(trace, RESULTS / f"split-{key}-{name}.trace.json")
+        shutil.copy(path, RESULTS / f"split-{key}-{name}.cluster.json")
+    return row
 
 
 def report(bench, key, name, labels, kept):
@@ -216,6 +276,9 @@ def report(bench, key, name, labels, kept):
     errors, speed_ups = [], {}
     for scheme, label in labels.items():
         row = kept.rows[label]
+        if "error" in row:
+            bench.row(label, None, "x", "higher", goal=goals.get(name, 1.0))
+            continue
         speed_ups[scheme] = row["speed_up"]
         pairs = [one / both for one, both in zip(row["single_us"], row["split_us"])]
         bench.row(label, row["speed_up"], "x", "higher", goal=goals.get(name) if scheme == "auto" else None,
@@ -231,10 +294,34 @@ def report(bench, key, name, labels, kept):
                 for what in ("compute", "packing", "sending", "waiting"):
                     bench.row(f"{label}/{node['name']}/{what}", node[f"{what}_ms"], "ms", "lower")
                 bench.row(f"{label}/{node['name']}/memory", node["memory_bytes"] / 1e6, "MB", "lower")
-    baselines = [x for scheme, x in speed_ups.items() if scheme != "auto"]
-    if baselines:
+    baselines = [x for scheme, x in speed_ups.items() if not scheme.startswith("auto")]
+    if baselines and "auto" in speed_ups:
         bench.row(f"{labels['auto']} over the best baseline", speed_ups["auto"] / max(baselines), "x", "higher", goal=1.0)
     return errors
+
+
+def picture(key, name):
+    """The quickest frame's timeline as it was measured, over the one that the plan expected."""
+    pyplot, path = figure(), RESULTS / f"split-{key}-{name}.trace.json"
+    if pyplot is None or not path.exists():
+        return
+    events = json.loads(path.read_text())["traceEvents"]
+    names = {e["pid"]: e["args"]["name"] for e in events if e["ph"] == "M" and e["name"] == "process_name"}
+    spans = [e for e in events if e["ph"] == "X"]
+    lanes = [(pid, lane) for pid in sorted(names) for lane in (0, 1, 2)]
+    colours = pyplot.get_cmap("tab20")
+    plot, axes = pyplot.subplots(figsize=(11, 0.32 * len(lanes) + 1))
+    for e in spans:
+        index = int(e["name"].split()[1])
+        axes.broken_barh([(e["ts"] / 1e3, e["dur"] / 1e3)], (lanes.index((e["pid"], e["tid"])) - 0.4, 0.8),
+                         color=colours(index % 20) if e["tid"] == 0 else "0.5", linewidth=0)
+    axes.set_yticks(range(len(lanes)), [f"{names[pid]} {('computes', 'sends', 'receives')[lane]}" for pid, lane in lanes], fontsize=7)
+    axes.invert_yaxis()
+    axes.set_xlabel("ms")
+    axes.set_title(f"{name}, {PARTS[key][0]} nodes, {PARTS[key][1]} Mbit/s: measured, and as planned (a colour a block)", fontsize=9)
+    plot.tight_layout()
+    plot.savefig(RESULTS / f"split-{key}-{name}.png", dpi=110)
+    pyplot.close(plot)
 
 
 # An ordinary program that makes one Run after the other and says how long each took.
@@ -342,15 +429,20 @@ def run(quick):
         raise Missing(f"no links between namespaces here: {reason}")
     bench, kept, errors = Bench("split", quick=quick), Kept(quick), []
     parts = os.environ.get("OUTBOARD_SPLIT_PARTS", "two" if quick else ",".join([*PARTS, "changes"])).split(",")
+    if unknown := [key for key in parts if key not in PARTS and key != "changes"]:
+        raise Missing(f"the part ({unknown[0]}) must be one of {', '.join([*PARTS, 'changes'])}")
+    models = os.environ.get("OUTBOARD_SPLIT_MODELS", "resnet-50" if quick else "").split(",")
+    pairs = [(key, name) for key in parts if key in PARTS for name in PARTS[key][3] if models == [""] or name in models]
+    seconds = sum(part_expected_s(key, name, kept, quick) for key, name in pairs) + (200 if "changes" in parts else 0)
+    print(f"split: about {seconds / 60:.0f} minutes, and up to two for each model whose time against rows is not known yet",
+          file=sys.stderr, flush=True)
     for key in parts:
         if key == "changes":
             changes(bench, quick)
             continue
-        if key not in PARTS:
-            raise Missing(f"the part ({key}) must be one of {', '.join(PARTS)}")
-        names = os.environ.get("OUTBOARD_SPLIT_MODELS", "resnet-50" if quick else ",".join(PARTS[key][3])).split(",")
-        for name in [n for n in PARTS[key][3] if n in names]:
+        for name in [name for k, name in pairs if k == key]:
             errors += report(bench, key, name, measure_part(key, name, kept, quick), kept)
+            picture(key, name)
     if errors:
         errors.sort()
         bench.row("plan error, median", errors[len(errors) // 2], "", "lower", goal=0.10)

@@ -17,6 +17,7 @@
 #include "cli/split_model.h"
 #include "cli/verbs.h"
 #include "profile/json/rows.h"
+#include "split/exec/blocked.h"
 #include "split/exec/measure.h"
 
 namespace outboard::cli {
@@ -192,6 +193,7 @@ Result<void> run_rows(const ProfileArguments& arguments) {
   OB_TRY(const split::Graph graph, open_graph({arguments.models[0], arguments.shapes, false}));
   split::exec::RowsOptions rows;
   rows.threads = arguments.threads;
+  rows.block_channels = split::exec::block_channels(*engine);
   OB_TRY(auto node,
          split::exec::measure_rows(*engine, graph, rows, interrupt.requested(),
                                    [&](const std::string& what) { progress.show(what); }));

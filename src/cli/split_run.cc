@@ -10,13 +10,13 @@
 #include <cstring>
 #include <fstream>
 #include <nlohmann/json.hpp>
-#include <random>
 
 #include "cli/split_nodes.h"
 #include "cli/verbs.h"
 #include "engine/element_type.h"
 #include "engine/onnxruntime/engine.h"
 #include "profile/json/rows.h"
+#include "split/exec/measure.h"
 
 namespace outboard::cli {
 namespace {
@@ -28,7 +28,7 @@ using split::exec::StepKind;
 
 struct RunArguments {
   std::string model, cluster, scheme = "auto", output, trace;
-  std::vector<std::string> inputs;
+  std::vector<std::string> inputs, without;
   int runs = 1, warm_up = 1, tasks = 1, threads = 1;
   double effort = 1;
   bool json = false, plan_only = false, insecure = false;
@@ -77,23 +77,16 @@ Result<Inputs> make_inputs(const RunArguments& a, const split::Graph& graph) {
       return error(ErrorKind::kInvalid, "the input ({}) must be NAME=FILE", text);
   }
   Inputs out;
-  std::mt19937 random(7);
-  std::uniform_real_distribution<float> unit(0, 1);
   for (int i : graph.inputs) {
     const auto& t = graph.tensors[at(i)];
     const auto type = static_cast<engine::ElementType>(t.element_type);
-    auto& bytes = out.memory.emplace_back(engine::size_bytes(type, t.shape).value_or(0));
+    auto& bytes = out.memory.emplace_back(split::exec::plausible_bytes(type, t.shape));
     if (const auto file = files.find(t.name); file != files.end()) {
       OB_TRY(auto read, read_tensor(file->second));
       if (read.size() != bytes.size())
         return error(ErrorKind::kInvalid, "the file ({}) has {} bytes, and the input ({}) {}",
                      file->second, read.size(), t.name, bytes.size());
       bytes = std::move(read);
-    } else if (type == engine::ElementType::kFloat) {
-      for (std::size_t k = 0; k + sizeof(float) <= bytes.size(); k += sizeof(float)) {
-        const float x = unit(random);
-        std::memcpy(bytes.data() + k, &x, sizeof x);
-      }
     }
     out.views.push_back({type, t.shape, bytes, {}});
   }
@@ -164,15 +157,51 @@ json break_down(const Crew& crew, const split::exec::SplitOptions& options,
   return nodes;
 }
 
+constexpr const char* kLanes[] = {"compute", "send", "receive"};
+
+// What the plan expected, as more processes.
+void add_planned(json& events, const Crew& crew, const split::exec::SplitOptions& options,
+                 const std::vector<split::Span>& planned) {
+  const split::Layout& layout = crew.part().layout();
+  const int pieces = static_cast<int>(layout.pieces.size()), n = crew.program().size();
+  for (int p = 0; p < n; ++p)
+    events.push_back({{"ph", "M"},
+                      {"name", "process_name"},
+                      {"pid", n + p},
+                      {"args",
+                       {{"name", options.members[at(crew.program().participants[at(p)])].name +
+                                     " as planned"}}}});
+  const auto add = [&](int p, int lane, const std::string& name, const split::Span& span) {
+    events.push_back({{"ph", "X"},
+                      {"name", name},
+                      {"cat", kLanes[lane]},
+                      {"pid", n + p},
+                      {"tid", lane},
+                      {"ts", span.start_us},
+                      {"dur", span.end_us - span.start_us}});
+  };
+  for (const split::Span& span : planned) {
+    if (span.task < pieces) {
+      const split::Piece& piece = layout.pieces[at(span.task)];
+      add(piece.participant, 0, fmt::format("block {}", piece.block), span);
+      continue;
+    }
+    const split::Message& message = layout.messages[at(span.task - pieces)];
+    const std::string name = fmt::format("message {}", span.task - pieces);
+    add(message.from, 1, name, span);
+    add(message.to, 2, name, span);
+  }
+}
+
 json trace_of(const Crew& crew, const split::exec::SplitOptions& options,
-              const std::vector<std::vector<split::exec::StepTime>>& times) {
+              const std::vector<std::vector<split::exec::StepTime>>& times,
+              const std::vector<split::Span>& planned) {
   json events = json::array();
   std::int64_t begin = 0;
   for (const auto& node : times)
     for (const auto& t : node)
       if (t.start_ns > 0 && (begin == 0 || t.start_ns < begin)) begin = t.start_ns;
   const auto pieces = static_cast<int>(crew.part().layout().pieces.size());
-  constexpr const char* kLanes[] = {"compute", "send", "receive"};
   for (int p = 0; p < crew.program().size(); ++p) {
     events.push_back(
         {{"ph", "M"},
@@ -194,6 +223,7 @@ json trace_of(const Crew& crew, const split::exec::SplitOptions& options,
                         {"dur", static_cast<double>(t.end_ns - t.start_ns) / 1e3}});
     }
   }
+  add_planned(events, crew, options, planned);
   return {{"displayTimeUnit", "ms"}, {"traceEvents", events}};
 }
 
@@ -229,11 +259,18 @@ Result<void> run_split(const RunArguments& a) {
   engine::OpenOptions open;
   open.intra_op_threads = a.threads;
   OB_TRY(const auto own, engine->open(a.model, open));
+  const auto without = [&](const char* what) {
+    return std::find(a.without.begin(), a.without.end(), what) != a.without.end();
+  };
   options.scheme = *scheme;
   options.threads = a.threads;
   options.contexts = a.tasks;
-  options.effort = a.effort;
+  options.request.effort = a.effort;
+  options.request.overlap = !without("overlap");
+  options.request.fuse = !without("fusing");
+  options.request.divide_head = !without("head");
   options.least_budget_us = 60e6;
+  options.blocked = !without("layout");
   // Asked for several Runs, or a scheme by name, somebody compares: the plan is used as it is.
   options.always = a.runs > 1 || *scheme != split::Scheme::kAuto || a.plan_only;
   const auto session = SplitSession::make(*engine, own, a.model, options);
@@ -283,7 +320,8 @@ Result<void> run_split(const RunArguments& a) {
   }
   if (!a.trace.empty()) {
     std::ofstream out(a.trace, std::ios::binary | std::ios::trunc);
-    out << trace_of(used, options, times).dump();
+    out << trace_of(used, options, times, crew ? session->planned() : std::vector<split::Span>())
+               .dump();
   }
   json result = {{"scheme", a.scheme},
                  {"nodes", used.program().size()},
@@ -334,6 +372,11 @@ void add_common(CLI::App* verb, RunArguments& a) {
   verb->add_option("--output", a.output,
                    "run: a folder for the outputs, each as NAME.raw; plan: a file for the cluster "
                    "with everything that was measured");
+  verb->add_option("--without", a.without,
+                   "What to do without, to see what it is worth: overlap (boundary rows first), "
+                   "fusing (several layers in a block), head (on several nodes), layout (that of "
+                   "the kernels between blocks); repeatable")
+      ->check(CLI::IsMember({"overlap", "fusing", "head", "layout"}));
   verb->add_flag("--json", a.json, "Print JSON");
   verb->add_flag("--insecure", a.insecure,
                  "Without encryption, and whoever answers there, where no access is known");

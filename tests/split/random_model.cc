@@ -102,7 +102,11 @@ struct Image {
 // Draws one image operator after another.
 class ImageNet {
  public:
-  explicit ImageNet(std::uint64_t seed) : m_(seed, seed % 3 == 0 ? 18 : seed % 3 == 1 ? 13 : 17) {}
+  ImageNet(std::uint64_t seed, int block)
+      : m_(seed, seed % 3 == 0   ? 18
+                 : seed % 3 == 1 ? 13
+                                 : 17),
+        block_(block) {}
 
   RandomModel build(std::uint64_t seed) {
     Image x{m_.input("image", {1, m_.pick(1, 4), 0, 0}), 0, m_.pick(6, 26), m_.pick(3, 7)};
@@ -128,7 +132,7 @@ class ImageNet {
     if (d * (k - 1) + 1 > x.h || d * (k - 1) + 1 > x.w + 2) k = 1;
     const int reach = d * (k - 1) + 1;
     const int group = m_.chance(25) ? static_cast<int>(x.c) : 1;
-    const std::int64_t out = group > 1 ? x.c * m_.pick(1, 2) : m_.pick(1, 6);
+    const std::int64_t out = group > 1 ? x.c * m_.pick(1, 2) : m_.pick(1, 6) * block_;
     const std::string w = m_.weights({out, x.c / group, k, k});
     std::vector<std::string> in = {x.name, w};
     if (m_.chance(50)) in.push_back(m_.weights({out}, 0.3));
@@ -254,7 +258,7 @@ class ImageNet {
       Image y = x;
       for (int j = m_.pick(0, 2); j > 0; --j) {
         const int k = m_.chance(60) ? 3 : 1;
-        const std::int64_t out = m_.pick(1, 3);
+        const std::int64_t out = m_.pick(1, 3) * block_;
         y = {m_.node("Conv", {y.name, m_.weights({out, y.c, k, k})}), out, y.h, y.w};
         set_attribute(m_.last(), "pads", std::vector<std::int64_t>(4, k / 2));
       }
@@ -380,11 +384,14 @@ class ImageNet {
   }
 
   ModelWriter m_;
+  const int block_;
 };
 
 }  // namespace
 
-RandomModel random_image_model(std::uint64_t seed) { return ImageNet(seed).build(seed); }
+RandomModel random_image_model(std::uint64_t seed, int block) {
+  return ImageNet(seed, block).build(seed);
+}
 
 RandomModel random_token_model(std::uint64_t seed) {
   ModelWriter m(seed, 17);

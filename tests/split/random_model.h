@@ -53,7 +53,8 @@ struct RandomModel {
   std::string description;
 };
 
-RandomModel random_image_model(std::uint64_t seed);
+// `block`: the channels that convolutions make are multiples of it.
+RandomModel random_image_model(std::uint64_t seed, int block = 1);
 RandomModel random_token_model(std::uint64_t seed);
 
 }  // namespace outboard::split::testing

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/onnxruntime/engine.h"
 
+#include <sys/mman.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <array>
 #include <fstream>
@@ -10,6 +13,7 @@
 #include "engine/onnxruntime/library.h"
 #include "engine/onnxruntime/session.h"
 #include "engine/onnxruntime/session_options.h"
+#include "engine/optimiser.h"
 
 namespace outboard::engine {
 namespace {
@@ -38,7 +42,37 @@ std::vector<std::string> usable_providers(const Library& library, const Device& 
   return providers;
 }
 
-class OnnxRuntimeEngine final : public Engine {
+// A file without a name, which is opened again by its path.
+class MemoryFile {
+ public:
+  MemoryFile() : descriptor_(::memfd_create("outboard-model", MFD_CLOEXEC)) {}
+  ~MemoryFile() {
+    if (descriptor_ >= 0) ::close(descriptor_);
+  }
+  MemoryFile(const MemoryFile&) = delete;
+  MemoryFile& operator=(const MemoryFile&) = delete;
+
+  std::string path() const { return "/proc/self/fd/" + std::to_string(descriptor_); }
+  Result<std::string> read() const {
+    const off_t size = ::lseek(descriptor_, 0, SEEK_END);
+    std::string bytes(size > 0 ? static_cast<std::size_t>(size) : 0, '\0');
+    std::size_t got = 0;
+    while (got < bytes.size()) {
+      const ssize_t n =
+          ::pread(descriptor_, bytes.data() + got, bytes.size() - got, static_cast<off_t>(got));
+      if (n <= 0) break;
+      got += static_cast<std::size_t>(n);
+    }
+    if (bytes.empty() || got != bytes.size())
+      return error(ErrorKind::kUnimplemented, "ONNX Runtime did not write its form of the model");
+    return bytes;
+  }
+
+ private:
+  const int descriptor_;
+};
+
+class OnnxRuntimeEngine final : public Engine, public ModelOptimiser {
  public:
   OnnxRuntimeEngine(std::shared_ptr<const Library> library, Device device, std::string device_name)
       : library_(std::move(library)),
@@ -80,6 +114,22 @@ class OnnxRuntimeEngine final : public Engine {
 
   std::unique_ptr<RunControl> make_run_control() override {
     return std::make_unique<OnnxRuntimeRunControl>(library_);
+  }
+
+  // The library writes it to a file only: one in memory.
+  Result<std::string> optimise(std::span<const std::byte> model,
+                               const OpenOptions& options) override {
+    const MemoryFile file;
+    OB_TRY(const auto settings, make_session_options(*library_, device_, options));
+    OB_CHECK_OK(library_->check(
+        library_->api().SetOptimizedModelFilePath(settings.get(), file.path().c_str())));
+    // That the result is for machines of this kind is no news worth a warning.
+    OB_CHECK_OK(library_->check(
+        library_->api().SetSessionLogSeverityLevel(settings.get(), ORT_LOGGING_LEVEL_ERROR)));
+    Owned<OrtSession> session(library_->api().ReleaseSession);
+    OB_CHECK_OK(library_->check(library_->api().CreateSessionFromArray(
+        library_->env(), model.data(), model.size(), settings.get(), session.out())));
+    return file.read();
   }
 
  private:

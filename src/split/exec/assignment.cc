@@ -16,6 +16,7 @@ constexpr std::size_t kMostInputs = 256;
 constexpr int kMostPieces = 64;
 constexpr int kMostRows = 1 << 24;
 constexpr int kMostContexts = 16;
+constexpr int kMostBlockChannels = 64;
 
 std::size_t at(int i) { return static_cast<std::size_t>(i); }
 
@@ -35,6 +36,15 @@ int read_int(ByteReader& in) { return in.read<std::int32_t>(); }
 
 std::string text_of(const ByteWriter& out) {
   return {reinterpret_cast<const char*>(out.bytes().data()), out.size()};
+}
+
+void write_id(ByteWriter& out, const PlanId& id) {
+  for (auto word : id) out.write(word);
+}
+PlanId read_id(ByteReader& in) {
+  PlanId id{};
+  for (auto& word : id) word = in.read<std::uint64_t>();
+  return id;
 }
 
 void write(ByteWriter& out, const Program& program) {
@@ -81,12 +91,13 @@ std::uint64_t mix(std::uint64_t h, std::uint64_t v) {  // FNV-1a over 64-bit wor
 
 std::string encode(const Assignment& a) {
   ByteWriter out;
-  for (auto word : a.id) out.write(word);
+  write_id(out, a.id);
   out.append(a.model.bytes);
   write_int(out, a.participant);
   write_int(out, a.host);
   write_int(out, a.contexts);
   out.write(static_cast<std::uint64_t>(std::llround(a.pace * 1e6)));
+  write_int(out, a.block_channels);
   write_text(out, a.engine);
   out.write(a.layout);
   write_int(out, static_cast<int>(a.input_shapes.size()));
@@ -103,13 +114,14 @@ std::string encode(const Assignment& a) {
 Result<Assignment> decode_assignment(std::span<const std::byte> bytes) {
   ByteReader in(bytes);
   Assignment a;
-  for (auto& word : a.id) word = in.read<std::uint64_t>();
+  a.id = read_id(in);
   if (const auto hash = in.take(a.model.bytes.size()); in.ok())
     std::copy(hash.begin(), hash.end(), a.model.bytes.begin());
   a.participant = read_int(in);
   a.host = read_int(in);
   a.contexts = read_int(in);
   a.pace = static_cast<double>(in.read<std::uint64_t>()) / 1e6;
+  a.block_channels = read_int(in);
   a.engine = read_text(in);
   a.layout = in.read<std::uint64_t>();
   const int inputs = read_int(in);
@@ -140,24 +152,24 @@ Result<Assignment> decode_assignment(std::span<const std::byte> bytes) {
                  bytes.size());
   const int n = a.program.size();
   if (a.participant < 0 || a.participant >= n || a.host < 0 || a.host >= n || a.contexts < 1 ||
-      a.contexts > kMostContexts || !(a.pace >= 0 && a.pace <= 16))
+      a.contexts > kMostContexts || !(a.pace >= 0 && a.pace <= 16) || a.block_channels < 0 ||
+      a.block_channels > kMostBlockChannels)
     return error(ErrorKind::kInvalid,
-                 "the participant ({}), the host ({}), the contexts ({}) and the pace ({}) do not "
-                 "fit {} participants",
-                 a.participant, a.host, a.contexts, a.pace, n);
+                 "the participant ({}), the host ({}), the contexts ({}), the pace ({}) and the "
+                 "channels of a block ({}) do not fit {} participants",
+                 a.participant, a.host, a.contexts, a.pace, a.block_channels, n);
   return a;
 }
 
 std::string encode(const PlanId& id) {
   ByteWriter out;
-  for (auto word : id) out.write(word);
+  write_id(out, id);
   return text_of(out);
 }
 
 Result<PlanId> decode_plan_id(std::span<const std::byte> bytes) {
   ByteReader in(bytes);
-  PlanId id{};
-  for (auto& word : id) word = in.read<std::uint64_t>();
+  const PlanId id = read_id(in);
   if (!in.ok() || in.remaining() != 0)
     return error(ErrorKind::kInvalid, "the name of a plan ({} bytes) must have 16", bytes.size());
   return id;
@@ -165,7 +177,7 @@ Result<PlanId> decode_plan_id(std::span<const std::byte> bytes) {
 
 std::string encode(const Join& join) {
   ByteWriter out;
-  for (auto word : join.id) out.write(word);
+  write_id(out, join.id);
   write_int(out, join.from);
   return text_of(out);
 }
@@ -173,7 +185,7 @@ std::string encode(const Join& join) {
 Result<Join> decode_join(std::span<const std::byte> bytes) {
   ByteReader in(bytes);
   Join join;
-  for (auto& word : join.id) word = in.read<std::uint64_t>();
+  join.id = read_id(in);
   join.from = read_int(in);
   if (!in.ok() || in.remaining() != 0 || join.from < 0 || at(join.from) >= kMostParticipants)
     return error(ErrorKind::kInvalid, "the request to join ({} bytes) is none", bytes.size());

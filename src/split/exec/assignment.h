@@ -25,6 +25,7 @@ struct Assignment {
   int host = 0;
   int contexts = 1;
   double pace = 0;           // PartOptions
+  int block_channels = 0;    // PartOptions
   std::string engine;        // of the host, with its version: kernels must be the same
   std::uint64_t layout = 0;  // fingerprint of the layout as the host built it
   ShapeMap input_shapes;

@@ -44,7 +44,8 @@ Result<std::unique_ptr<Crew>> Crew::set_up(engine::Engine& engine,
   Assignment a;
   a.id = random_id();
   a.contexts = options.contexts;
-  a.engine = engine.name() + " " + engine.version();
+  a.block_channels = options.block_channels;
+  a.engine = name_and_version(engine);
   a.program = program;
   a.host = -1;
   for (int i = 0; i < n; ++i) {
@@ -57,8 +58,7 @@ Result<std::unique_ptr<Crew>> Crew::set_up(engine::Engine& engine,
   if (n > 1 && package == nullptr)
     return error(ErrorKind::kInternal, "a plan over several nodes needs the model's package");
   if (package != nullptr) a.model = package->id();
-  for (int t : graph->inputs)
-    a.input_shapes[graph->tensors[at(t)].name] = graph->tensors[at(t)].shape;
+  a.input_shapes = input_shapes(*graph);
   a.layout = fingerprint(*graph, layout_of(*graph, a.program, a.host));
 
   // All nodes build at the same time; a thread for each, as its connection waits for the reply.
@@ -84,9 +84,11 @@ Result<std::unique_ptr<Crew>> Crew::set_up(engine::Engine& engine,
             std::move(done).error().while_doing("giving its part to the node (" + m.name + ")");
     });
   }
-  auto part = Part::build(
-      engine, graph, a.program, a.host, a.host,
-      {.contexts = options.contexts, .threads = options.threads, .pace = members[at(host)].pace});
+  auto part = Part::build(engine, graph, a.program, a.host, a.host,
+                          {.contexts = options.contexts,
+                           .threads = options.threads,
+                           .block_channels = options.block_channels,
+                           .pace = members[at(host)].pace});
   for (auto& t : threads) t.join();
   for (int i = 0; i < n; ++i) {
     if (!failures[at(i)]) continue;

@@ -10,7 +10,6 @@
 // failed is of no further use.
 #pragma once
 
-#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -33,6 +32,7 @@ struct Member {
 struct CrewOptions {
   int contexts = 1;
   int threads = 0;
+  int block_channels = 0;
 };
 
 class Crew {

@@ -25,8 +25,6 @@ class Guard {
   // A frame that took so long. False: the plan is to be given up.
   bool frame_took(double us);
 
-  double single_us() const { return single_us_; }
-
  private:
   double earned() const;  // over the last 19 frames
 

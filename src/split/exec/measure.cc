@@ -2,6 +2,7 @@
 #include "split/exec/measure.h"
 
 #include <time.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstring>
@@ -10,7 +11,7 @@
 #include <set>
 
 #include "engine/element_type.h"
-#include "split/graph/emit.h"
+#include "split/exec/blocked.h"
 
 namespace outboard::split::exec {
 namespace {
@@ -33,33 +34,48 @@ double now_us(int threads) {
   return static_cast<double>(t.tv_sec) * 1e6 + static_cast<double>(t.tv_nsec) / 1e3;
 }
 
-// Floats in [0, 1), everything else 0.
-std::vector<std::byte> plausible_bytes(const engine::ValueInfo& value) {
-  std::vector<std::byte> bytes(engine::size_bytes(value.type, value.dims).value_or(0));
-  if (value.type != engine::ElementType::kFloat) return bytes;
-  std::mt19937 random(1);
-  std::uniform_real_distribution<float> unit(0, 1);
-  for (std::size_t i = 0; i + sizeof(float) <= bytes.size(); i += sizeof(float)) {
-    const float x = unit(random);
-    std::memcpy(bytes.data() + i, &x, sizeof x);
-  }
-  return bytes;
+// Writes over what the caches hold, as the other units of a model do between two Runs of one.
+void empty_caches() {
+  static const std::size_t kSize = [] {
+    const long known = ::sysconf(_SC_LEVEL3_CACHE_SIZE);
+    return std::clamp<std::size_t>(known > 0 ? static_cast<std::size_t>(known) : 0, 16u << 20,
+                                   64u << 20);
+  }();
+  thread_local std::vector<char> memory(kSize);
+  std::memset(memory.data(), memory[0] + 1, memory.size());
 }
 
+// Brings it back into them.
+void read_all(std::span<const std::byte> bytes) {
+  constexpr std::size_t kLine = 64;
+  unsigned sum = 0;
+  for (std::size_t i = 0; i < bytes.size(); i += kLine) sum += static_cast<unsigned>(bytes[i]);
+  [[maybe_unused]] volatile unsigned kept = sum;
+}
+
+enum class Weights : std::uint8_t { kWarm, kCold };
+
 // The least time of a Run, of `seconds` of them and at least three: what the computation takes when
-// nothing else does.
-Result<double> least_us(engine::Session& session, const RowsOptions& options) {
+// nothing else does. Inputs come from the unit before, so they are in the caches; weights are not,
+// unless one unit runs again and again.
+Result<double> least_us(engine::Session& session, const RowsOptions& options,
+                        Weights weights = Weights::kWarm) {
   std::vector<std::vector<std::byte>> memory;
   std::vector<engine::InputView> inputs;
   for (const auto& in : session.info().inputs) {
-    memory.push_back(plausible_bytes(in));
+    memory.push_back(plausible_bytes(in.type, in.dims));
     inputs.push_back({in.type, in.dims, memory.back(), {}});
   }
   std::vector<engine::OutputWanted> outputs;
   outputs.reserve(session.info().outputs.size());
   for (std::uint32_t i = 0; i < session.info().outputs.size(); ++i) outputs.push_back({i, nullptr});
   double least = std::numeric_limits<double>::infinity(), spent_s = 0;
-  for (int run = 0; run < 4 || (spent_s < options.seconds_per_point && run < 1000); ++run) {
+  const double seconds = weights == Weights::kCold ? 0 : options.seconds_per_point;
+  for (int run = 0; run < 4 || (spent_s < seconds && run < 1000); ++run) {
+    if (weights == Weights::kCold) {
+      empty_caches();
+      for (const auto& bytes : memory) read_all(bytes);
+    }
     const double begin = now_us(options.threads);
     OB_TRY(const auto result, session.run(inputs, outputs));
     const double us = now_us(options.threads) - begin;
@@ -93,19 +109,46 @@ std::vector<TensorRows> wanted_of(const Graph& graph, const Unit& unit, int rows
   return wanted;
 }
 
-Result<double> time_band(engine::Engine& engine, const Graph& graph, int unit, int rows,
-                         const RowsOptions& options) {
+bool has_weights(const Graph& graph, const Unit& unit) {
+  return std::any_of(graph.ops.begin() + unit.first_op, graph.ops.begin() + unit.end_op,
+                     [](const Op& op) { return op.weight_bytes > 64e3; });
+}
+
+struct BandTime {
+  double us = 0;
+  double cold_us = 0;  // of all rows: what weights from memory add
+};
+
+Result<BandTime> time_band(engine::Engine& engine, const Graph& graph, int unit, int rows,
+                           const RowsOptions& options) {
   std::vector<SlotRows> slots;
   const auto wanted = wanted_of(graph, graph.units[at(unit)], rows, slots);
-  if (wanted.empty()) return 0.0;
-  OB_TRY(const auto model, emit_band(graph, unit, unit + 1, wanted, slots));
-  engine::OpenOptions open;
-  open.intra_op_threads = options.threads;
-  OB_TRY(const auto session, engine.open_bytes(std::as_bytes(std::span(model.bytes)), open));
-  return least_us(*session, options);
+  if (wanted.empty()) return BandTime{};
+  OB_TRY(const auto session, open_band(engine, graph, {unit, unit + 1, wanted, slots},
+                                       options.block_channels, options.threads));
+  BandTime time;
+  OB_TRY(time.us, least_us(*session, options));
+  const bool all = rows == graph.main_output(graph.units[at(unit)]).rows;
+  if (!all || !has_weights(graph, graph.units[at(unit)])) return time;
+  OB_TRY(const double cold_us, least_us(*session, options, Weights::kCold));
+  time.cold_us = std::max(0.0, cold_us - time.us);
+  return time;
 }
 
 }  // namespace
+
+std::vector<std::byte> plausible_bytes(engine::ElementType type,
+                                       std::span<const std::int64_t> dims) {
+  std::vector<std::byte> bytes(engine::size_bytes(type, dims).value_or(0));
+  if (type != engine::ElementType::kFloat) return bytes;
+  std::mt19937 random(1);
+  std::uniform_real_distribution<float> unit(0, 1);
+  for (std::size_t i = 0; i + sizeof(float) <= bytes.size(); i += sizeof(float)) {
+    const float x = unit(random);
+    std::memcpy(bytes.data() + i, &x, sizeof x);
+  }
+  return bytes;
+}
 
 Result<profile::NodeRows> measure_rows(engine::Engine& engine, const Graph& graph,
                                        const RowsOptions& options, const std::atomic<bool>& stop,
@@ -120,17 +163,24 @@ Result<profile::NodeRows> measure_rows(engine::Engine& engine, const Graph& grap
   for (int u = 0; u < static_cast<int>(graph.units.size()); ++u) {
     const auto& unit = graph.units[at(u)];
     profile::RowCurve curve;
+    double cold_us = 0;
     for (int rows : row_points(graph.main_output(unit).rows)) {
       if (stop) return error(ErrorKind::kCancelled, "interrupted while measuring unit ({})", u);
       progress(
           fmt::format("unit {} of {} ({}), {} rows", u + 1, graph.units.size(), unit.name, rows));
-      auto us = time_band(engine, graph, u, rows, options);
-      if (!us)
+      auto time = time_band(engine, graph, u, rows, options);
+      if (!time)
         return tl::make_unexpected(
-            std::move(us).error().while_doing("measuring unit " + unit.name));
+            std::move(time).error().while_doing("measuring unit " + unit.name));
       curve.rows.push_back(rows);
-      curve.time_us.push_back(*us);
+      curve.time_us.push_back(time->us);
+      cold_us = time->cold_us;  // the last point is all rows
     }
+    // Every call reads its weights, however many rows it computes; those of a layer whose weights
+    // divide like its rows only the share.
+    const bool shared = graph.ops[at(unit.heaviest_op)].weights_by_row;
+    for (std::size_t i = 0; i < curve.rows.size(); ++i)
+      curve.time_us[i] += cold_us * (shared ? curve.rows[i] / curve.rows.back() : 1);
     curve = profile::without_call(std::move(curve), node.call_us);
     whole_us += curve.time_us.back();
     // Two units may share a name (the halves of a divided reduction): the heavier one keeps it.

@@ -14,9 +14,14 @@
 
 namespace outboard::split::exec {
 
+// A tensor to try a model with: floats in [0, 1), always the same ones; of other types zeros.
+std::vector<std::byte> plausible_bytes(engine::ElementType type,
+                                       std::span<const std::int64_t> dims);
+
 struct RowsOptions {
   double seconds_per_point = 0.05;  // how long one number of rows of one unit is repeated
   int threads = 1;                  // of a session
+  int block_channels = 0;           // of rows between bands (blocked.h)
 };
 
 // `progress` is told what is being measured. Ends with kCancelled when `stop` is set.

@@ -7,6 +7,7 @@
 #include "base/cursor.h"
 #include "base/log.h"
 #include "profile/json/rows.h"
+#include "split/exec/blocked.h"
 #include "split/exec/measure.h"
 #include "split/graph/emit.h"
 #include "wire/messages.h"
@@ -16,11 +17,17 @@ namespace {
 
 std::size_t at(int i) { return static_cast<std::size_t>(i); }
 
-std::string engine_name(const engine::Engine& engine) {
+}  // namespace
+
+std::string name_and_version(const engine::Engine& engine) {
   return engine.name() + " " + engine.version();
 }
 
-}  // namespace
+ShapeMap input_shapes(const Graph& graph) {
+  ShapeMap shapes;
+  for (int t : graph.inputs) shapes[graph.tensors[at(t)].name] = graph.tensors[at(t)].shape;
+  return shapes;
+}
 
 Result<ShapeMap> engine_shapes(engine::Engine& engine, const Graph& graph) {
   const std::string probe = shape_probe(graph);
@@ -81,11 +88,15 @@ Node::~Node() {
 Result<std::string> Node::assign(std::span<const std::byte> payload, const ModelSource& models,
                                  PlanId* built) {
   OB_TRY(Assignment a, decode_assignment(payload));
-  if (a.engine != engine_name(engine_))
+  if (a.engine != name_and_version(engine_))
     return error(ErrorKind::kRefused,
                  "this node computes with another engine ({}) than the host ({}), and rows from "
                  "both would not be exactly alike",
-                 engine_name(engine_), a.engine);
+                 name_and_version(engine_), a.engine);
+  if (a.block_channels > 0 && a.block_channels != block_channels(engine_))
+    return error(ErrorKind::kUnimplemented,
+                 "this node does not compute in blocks of ({}) channels, as the host does",
+                 a.block_channels);
   OB_TRY(HeldModel model, models(a.model));
   OB_TRY(auto graph, exec::open_graph(engine_, model.path, a.input_shapes));
   OB_CHECK_OK(check_program(*graph, a.program));
@@ -104,9 +115,11 @@ Result<std::string> Node::assign(std::span<const std::byte> payload, const Model
     const std::lock_guard lock(mutex_);
     OB_CHECK_OK(check_room(a.id));
   }
-  OB_TRY(auto part,
-         Part::build(engine_, graph, a.program, a.host, a.participant,
-                     {.contexts = a.contexts, .threads = options_.threads, .pace = a.pace}));
+  OB_TRY(auto part, Part::build(engine_, graph, a.program, a.host, a.participant,
+                                {.contexts = a.contexts,
+                                 .threads = options_.threads,
+                                 .block_channels = a.block_channels,
+                                 .pace = a.pace}));
   const Ready ready{part->build_ms(), part->memory_bytes()};
   log_info("split part built participant={} of={} pieces={} ms={:.1f} memory_bytes={}",
            a.participant, a.program.size(), part->steps().steps.size(), ready.build_ms,
@@ -229,9 +242,10 @@ Result<void> Node::join(std::span<const std::byte> payload, wire::Connection& co
 }
 
 Result<std::string> Node::measure(std::span<const std::byte> payload, const ModelSource& models) {
-  OB_TRY(const Assignment a, decode_assignment(payload));
+  OB_TRY(Assignment a, decode_assignment(payload));
   OB_TRY(const HeldModel model, models(a.model));
-  std::string key = a.model.hex();
+  if (a.block_channels > 0 && a.block_channels != block_channels(engine_)) a.block_channels = 0;
+  std::string key = a.model.hex() + "/" + std::to_string(a.block_channels);
   for (const auto& [name, shape] : a.input_shapes) {
     key += "/" + name;
     for (auto d : shape) key += "," + std::to_string(d);
@@ -245,6 +259,7 @@ Result<std::string> Node::measure(std::span<const std::byte> payload, const Mode
   RowsOptions options;
   options.seconds_per_point = 0.01;
   options.threads = options_.threads;
+  options.block_channels = a.block_channels;
   OB_TRY(auto node, measure_rows(engine_, *graph, options, never, [](const std::string&) {}));
   node.name = "node";  // the host has its own name for it
   const std::string text = profile::as_json(node).dump();

@@ -8,7 +8,6 @@
 // version), not enough memory, a neighbour that this server does not know.
 #pragma once
 
-#include <atomic>
 #include <chrono>
 #include <functional>
 #include <map>
@@ -17,7 +16,6 @@
 #include <string>
 
 #include "engine/engine.h"
-#include "profile/rows.h"
 #include "split/exec/assignment.h"
 #include "split/exec/part.h"
 
@@ -36,7 +34,7 @@ struct NodeOptions {
   // A connection to another participant, its handshake done. kRefused: not one of this server's
   // peers.
   std::function<Result<std::shared_ptr<wire::Connection>>(const std::string& address)> connect;
-  std::uint64_t memory_limit_bytes = 0;  // of all parts; 0: none
+  std::uint64_t memory_limit_bytes = 0;  // of each part; 0: none
   std::size_t max_parts = 16;
   // A part whose host has not joined by then makes room for another.
   std::chrono::milliseconds time_to_join = std::chrono::minutes(5);
@@ -89,6 +87,9 @@ class Node {
 Result<std::string> exchange(wire::Connection& connection, wire::FrameKind kind,
                              std::string_view payload, wire::FrameKind expected);
 
+// "onnxruntime 1.31.1"
+std::string name_and_version(const engine::Engine& engine);
+ShapeMap input_shapes(const Graph& graph);
 // The graph of a model with the shapes that this engine infers.
 Result<std::shared_ptr<const Graph>> open_graph(engine::Engine& engine, const std::string& path,
                                                 const ShapeMap& input_shapes);

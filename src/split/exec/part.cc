@@ -9,7 +9,7 @@
 #include <cstring>
 
 #include "base/check.h"
-#include "split/graph/emit.h"
+#include "split/exec/blocked.h"
 
 namespace outboard::split::exec {
 namespace {
@@ -45,7 +45,8 @@ Result<std::shared_ptr<Part>> Part::build(engine::Engine& engine,
   std::shared_ptr<Part> part(new Part(std::move(graph), options));
   part->host_ = host;
   part->layout_ = layout_of(*part->graph_, program, host);
-  OB_TRY(part->steps_, compile(*part->graph_, program, part->layout_, host, participant));
+  OB_TRY(part->steps_,
+         compile(*part->graph_, program, part->layout_, host, participant, options.block_channels));
   OB_CHECK_OK(part->open_sessions(engine, program));
   part->control_ = engine.make_run_control();
   part->contexts_.resize(at(std::max(1, options.contexts)));
@@ -69,15 +70,13 @@ Result<std::shared_ptr<Part>> Part::build(engine::Engine& engine,
 }
 
 Result<void> Part::open_sessions(engine::Engine& engine, const Program& program) {
-  engine::OpenOptions open;
-  open.intra_op_threads = options_.threads;
   for (const Step& step : steps_.steps) {
     auto& session = sessions_.emplace_back();
     if (step.kind != StepKind::kCompute) continue;
     const Piece& p = layout_.pieces[at(step.index)];
     const Block& b = program.blocks[at(p.block)];
-    OB_TRY(const auto model, emit_band(*graph_, b.first_unit, b.end_unit, p.wanted, layout_.slots));
-    auto opened = engine.open_bytes(std::as_bytes(std::span(model.bytes)), open);
+    auto opened = open_band(engine, *graph_, {b.first_unit, b.end_unit, p.wanted, layout_.slots},
+                            options_.block_channels, options_.threads);
     if (!opened)
       return tl::make_unexpected(std::move(opened).error().while_doing(fmt::format(
           "opening the rows of block ({}) of participant ({})", p.block, steps_.participant)));
@@ -226,14 +225,16 @@ Result<void> Part::run_step(Context& c, int step) {
   const clockid_t clock =
       options_.threads == 1 ? CLOCK_THREAD_CPUTIME_ID : CLOCK_PROCESS_CPUTIME_ID;
   const std::int64_t cpu_start = options_.pace > 0 ? cpu_ns(clock) : 0;
-  OB_CHECK_OK(sessions_[at(step)]->run(inputs, wanted, control_.get()));
+  OB_TRY(const auto outputs, sessions_[at(step)]->run(inputs, wanted, control_.get()));
   const std::int64_t ran = now_ns();
   copy(c, s.copies);
   time.copy_ns = now_ns() - ran;
-  if (options_.pace > 0)
-    sleep_until_ns(
-        time.start_ns +
-        static_cast<std::int64_t>(static_cast<double>(cpu_ns(clock) - cpu_start) / options_.pace));
+  if (options_.pace > 0) {
+    // An engine in another process says itself what it took.
+    const auto busy_ns =
+        static_cast<double>(cpu_ns(clock) - cpu_start) + static_cast<double>(outputs->engine_ns());
+    sleep_until_ns(time.start_ns + static_cast<std::int64_t>(busy_ns / options_.pace));
+  }
   time.end_ns = now_ns();
   return {};
 }

@@ -40,7 +40,8 @@ namespace outboard::split::exec {
 
 struct PartOptions {
   int contexts = 1;
-  int threads = 0;  // of each session; 0: the engine's shared pool
+  int threads = 0;         // of each session; 0: the engine's shared pool
+  int block_channels = 0;  // of rows between bands (blocked.h); of all participants the same
   // > 0: every compute step is stretched to its processor time / pace, before its rows are handed
   // on; so a node of `pace` of this machine's speed is emulated honestly (docs/split.md).
   double pace = 0;

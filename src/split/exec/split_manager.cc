@@ -2,16 +2,11 @@
 // The manager's thread of a split session: who is there, what they can, which plan, and when the
 // next one is tried.
 #include <algorithm>
-#include <cmath>
-#include <cstring>
-#include <fstream>
 #include <nlohmann/json.hpp>
-#include <random>
 
-#include "base/cursor.h"
 #include "base/log.h"
-#include "engine/element_type.h"
 #include "profile/json/rows.h"
+#include "split/exec/blocked.h"
 #include "split/exec/links.h"
 #include "split/exec/measure.h"
 #include "split/exec/split_session.h"
@@ -26,24 +21,16 @@ Nanoseconds now() { return Clock::monotonic().now(); }
 constexpr auto kAlive = std::chrono::seconds(5);
 constexpr auto kProbe = std::chrono::seconds(2);
 
-// Inputs that a comparison can be made with: floats in [0, 1), else zeros.
+// Inputs that a comparison can be made with.
 struct TrialInputs {
   std::vector<std::vector<std::byte>> memory;
   std::vector<engine::InputView> views;
 
   explicit TrialInputs(const Graph& graph) {
-    std::mt19937 random(1);
-    std::uniform_real_distribution<float> unit(0, 1);
     for (int i : graph.inputs) {
       const Tensor& t = graph.tensors[at(i)];
       const auto type = static_cast<engine::ElementType>(t.element_type);
-      auto& bytes = memory.emplace_back(engine::size_bytes(type, t.shape).value_or(0));
-      if (type == engine::ElementType::kFloat)
-        for (std::size_t k = 0; k + sizeof(float) <= bytes.size(); k += sizeof(float)) {
-          const float x = unit(random);
-          std::memcpy(bytes.data() + k, &x, sizeof x);
-        }
-      views.push_back({type, t.shape, bytes, {}});
+      views.push_back({type, t.shape, memory.emplace_back(plausible_bytes(type, t.shape)), {}});
     }
   }
 };
@@ -56,6 +43,7 @@ SplitSession::SplitSession(engine::Engine& engine, std::shared_ptr<engine::Sessi
   const std::size_t n = options_.members.size();
   whole_.resize(n);
   busy_.assign(n, 0);
+  speed_.assign(n, 1);
   slowdown_.assign(n, 1);
   deviation_.assign(n, 0);
   planned_compute_us_.assign(n, 0);
@@ -78,7 +66,6 @@ std::shared_ptr<SplitSession> SplitSession::make(engine::Engine& engine,
 SplitSession::~SplitSession() {
   {
     const std::lock_guard lock(mutex_);
-    stopping_ = true;
     stop_requested_ = true;
     changed_.notify_all();
   }
@@ -105,16 +92,26 @@ Result<void> SplitSession::prepare() {
     }
   }
   OB_TRY(const auto graph, open_graph(engine_, path_, shapes));
-  OB_TRY(package_, wire::ModelPackage::from_path(path_));
+  if (options_.least_single_us > 0) {
+    const double own_us = own_run_us(TrialInputs(*graph).views, 3);
+    if (own_us < options_.least_single_us)
+      return error(ErrorKind::kUnimplemented, "the model takes {:.1f} ms, too little to be split",
+                   own_us / 1e3);
+  }
+  OB_TRY(auto package, wire::ModelPackage::from_path(path_));
+  std::vector<int> output_of;
   for (int t : graph->outputs) {
     const std::string& name = graph->tensors[at(t)].name;
     int index = -1;
     for (std::size_t i = 0; i < info().outputs.size(); ++i)
       if (info().outputs[i].name == name) index = static_cast<int>(i);
     if (index < 0) return error(ErrorKind::kInternal, "the output ({}) is not known", name);
-    output_of_.push_back(index);
+    output_of.push_back(index);
   }
+  if (options_.blocked) block_channels_ = block_channels(engine_);
   const std::lock_guard lock(mutex_);
+  package_ = std::move(package);
+  output_of_ = std::move(output_of);
   graph_ = graph;
   return {};
 }
@@ -155,15 +152,16 @@ Result<profile::NodeRows> SplitSession::measure_member(int m) {
     RowsOptions rows;
     rows.seconds_per_point = 0.01;
     rows.threads = options_.threads;
+    rows.block_channels = block_channels_;
     return measure_rows(engine_, *graph_, rows, stop_requested_, [](const auto&) {});
   }
   Assignment ask;  // only its model and shapes matter
   ask.model = package_->id();
+  ask.block_channels = block_channels_;
   ask.program.participants = {0};
   ask.program.blocks = {{0, 1, 1, {0, 1}, 0, false}};
   ask.members = {""};
-  for (int t : graph_->inputs)
-    ask.input_shapes[graph_->tensors[at(t)].name] = graph_->tensors[at(t)].shape;
+  ask.input_shapes = input_shapes(*graph_);
   const Member& member = options_.members[at(m)];
   OB_CHECK_OK(provide_model(*member.client, *package_));
   OB_TRY(const auto connection, member.client->dedicate());
@@ -240,14 +238,17 @@ Result<Program> SplitSession::find_program(const std::vector<int>& present, doub
     for (int a : present)
       for (int b : present) cluster.links.push_back(options_.cluster.links[at(a) * n + at(b)]);
   }
-  const PlanRequest request{1, 0, options_.effort};
   PlanResult result = options_.scheme == Scheme::kAuto
-                          ? plan(*graph_, cluster, request)
+                          ? plan(*graph_, cluster, options_.request)
                           : plan_baseline(options_.scheme, *graph_, cluster);
   Program program = std::move(result.plan.programs[at(result.plan.images[0])]);
   planned_us = result.schedule.makespan_us;
   const Layout layout = LayoutBuilder(*graph_, cluster).build(program);
+  SimulateOptions keep;
+  keep.keep_spans = true;
+  planned_ = simulate(cluster, {{program}, {0}}, {layout}, keep).spans;
   const std::lock_guard lock(mutex_);
+  for (int p : present) speed_[at(p)] = speed(*graph_, options_.cluster.node(p));
   std::fill(planned_compute_us_.begin(), planned_compute_us_.end(), 0.0);
   for (int& p : program.participants) p = present[at(p)];
   for (const Piece& piece : layout.pieces)
@@ -339,21 +340,24 @@ Result<std::shared_ptr<Crew>> SplitSession::gather(std::vector<int>& present, do
     int culprit = -1;
     auto crew =
         Crew::set_up(engine_, graph_, package_.get(), program, options_.members, options_.host,
-                     {.contexts = options_.contexts, .threads = options_.threads}, &culprit);
+                     {.contexts = options_.contexts,
+                      .threads = options_.threads,
+                      .block_channels = block_channels_},
+                     &culprit);
     if (crew) return std::shared_ptr<Crew>(*std::move(crew));
     if (culprit < 0 || stop_requested_) return tl::make_unexpected(std::move(crew).error());
+    // Another processor's kernels, or none that say what they make of a model.
+    if (crew.error().kind == ErrorKind::kUnimplemented && block_channels_ > 0) {
+      log_info("split in the standard layout reason=\"{}\"", crew.error().message);
+      block_channels_ = 0;
+      continue;
+    }
     shun(culprit, crew.error());
   }
 }
 
 Result<void> SplitSession::establish() {
   OB_CHECK_OK(prepare());
-  if (options_.least_single_us > 0) {
-    const double own_us = own_run_us(TrialInputs(*graph_).views, 3);
-    if (own_us < options_.least_single_us)
-      return error(ErrorKind::kUnimplemented, "the model takes {:.1f} ms, too little to be split",
-                   own_us / 1e3);
-  }
   std::vector<int> present;
   double planned_us = 0;
   OB_TRY(const std::shared_ptr<Crew> crew, gather(present, planned_us));
@@ -394,7 +398,7 @@ Result<void> SplitSession::establish() {
 void SplitSession::manage() {
   Nanoseconds next_alive = now() + kAlive, next_probe = now() + kProbe;
   std::unique_lock lock(mutex_);
-  while (!stopping_) {
+  while (!stop_requested_) {
     if (auto old = std::move(retired_)) {
       retired_.reset();
       lock.unlock();
@@ -443,7 +447,7 @@ void SplitSession::manage() {
       continue;
     }
     changed_.wait_for(lock, std::chrono::milliseconds(200),
-                      [&] { return stopping_ || replan_ || retired_; });
+                      [&] { return stop_requested_ || replan_ || retired_; });
   }
   settled_ = true;
   changed_.notify_all();

@@ -18,7 +18,7 @@ double us_since(Nanoseconds start) {
   return std::chrono::duration<double, std::micro>(now() - start).count();
 }
 
-constexpr int kDeviations = 10, kRarestReplan = 640, kSteady = 50;
+constexpr int kRarestReplan = 640, kSteady = 50;
 
 // Outputs in memory of their own.
 class OwnedOutputs final : public engine::RunOutputs {
@@ -88,6 +88,20 @@ std::unique_ptr<engine::RunOutputs> SplitSession::copy_out(
   return copy;
 }
 
+// With the mutex held: who has computed one more whole image first.
+int SplitSession::first_done() const {
+  int first = options_.host;
+  double best = 0;
+  for (int m = 0; m < static_cast<int>(options_.members.size()); ++m) {
+    if (m != options_.host && !whole_[at(m)]) continue;
+    const double takes = (busy_[at(m)] + 1) * slowdown_[at(m)] / speed_[at(m)];
+    if (best != 0 && takes >= best) continue;
+    best = takes;
+    first = m;
+  }
+  return first;
+}
+
 Result<std::unique_ptr<engine::RunOutputs>> SplitSession::run(
     std::span<const engine::InputView> inputs, std::span<const engine::OutputWanted> outputs,
     engine::RunControl* control) {
@@ -97,26 +111,18 @@ Result<std::unique_ptr<engine::RunOutputs>> SplitSession::run(
   // What comes from elsewhere comes in memory of its own.
   const bool plain = std::all_of(outputs.begin(), outputs.end(),
                                  [](const auto& w) { return w.buffer == nullptr; });
+  std::shared_ptr<wire::RemoteSession> remote;
   {
     const std::lock_guard lock(mutex_);
-    ++in_flight_;
+    const bool alone = std::all_of(busy_.begin(), busy_.end(), [](int n) { return n == 0; });
     ++runs_;
-    if (in_flight_ == 1 && crew_ && fits(inputs)) {
+    if (alone && crew_ && fits(inputs)) {
       crew = crew_;
       // The floor is for models that take no time.
       budget_us = std::max(options_.least_budget_us, guard_->budget_us());
-    } else if (in_flight_ > 1 && plain && crew_ && fits(inputs)) {
-      // Busy: whole images, to whoever is done first by what each takes for one.
-      double best = 0;
-      for (int m = 0; m < static_cast<int>(options_.members.size()); ++m) {
-        if (m != options_.host && !whole_[at(m)]) continue;
-        const double takes =
-            (busy_[at(m)] + 1) * slowdown_[at(m)] / speed(*graph_, options_.cluster.node(m));
-        if (best == 0 || takes < best) {
-          best = takes;
-          whole_on = m;
-        }
-      }
+    } else if (!alone && plain && crew_ && fits(inputs)) {
+      whole_on = first_done();
+      remote = whole_[at(whole_on)];
     }
     ++busy_[at(whole_on)];
   }
@@ -125,7 +131,6 @@ Result<std::unique_ptr<engine::RunOutputs>> SplitSession::run(
     int member;
     ~Leave() {
       const std::lock_guard lock(s.mutex_);
-      --s.in_flight_;
       --s.busy_[at(member)];
     }
   } leave{*this, whole_on};
@@ -144,7 +149,7 @@ Result<std::unique_ptr<engine::RunOutputs>> SplitSession::run(
       const std::lock_guard lock(mutex_);
       ++status_.rescued_runs;
     }
-  } else if (whole_on != options_.host) {
+  } else if (remote) {
     std::vector<wire::InputTensor> tensors;
     for (const auto& in : inputs)
       tensors.push_back({{static_cast<wire::ElementType>(in.type),
@@ -153,25 +158,18 @@ Result<std::unique_ptr<engine::RunOutputs>> SplitSession::run(
                          in.data});
     std::vector<std::uint32_t> indices;
     for (const auto& w : outputs) indices.push_back(w.index);
-    std::shared_ptr<wire::RemoteSession> remote;
-    {
-      const std::lock_guard lock(mutex_);
-      remote = whole_[at(whole_on)];
-    }
     auto copy = std::make_unique<OwnedOutputs>();
     RemoteSink sink(*copy);
-    if (remote) {
-      const auto ran = remote->run(indices, tensors, sink);
-      const std::lock_guard lock(mutex_);
-      if (ran) {
-        ++status_.handed_out_runs;
-        return copy;
-      }
-      // What the engine says is about this Run alone. Another may have opened a new one meanwhile.
-      if (ran.error().kind != ErrorKind::kEngine && whole_[at(whole_on)] == remote)
-        whole_[at(whole_on)].reset();
-      ++status_.rescued_runs;
+    const auto ran = remote->run(indices, tensors, sink);
+    const std::lock_guard lock(mutex_);
+    if (ran) {
+      ++status_.handed_out_runs;
+      return copy;
     }
+    // What the engine says is about this Run alone. Another may have opened a new one meanwhile.
+    if (ran.error().kind != ErrorKind::kEngine && whole_[at(whole_on)] == remote)
+      whole_[at(whole_on)].reset();
+    ++status_.rescued_runs;
   }
   {
     const std::lock_guard lock(mutex_);
@@ -182,7 +180,6 @@ Result<std::unique_ptr<engine::RunOutputs>> SplitSession::run(
 
 // What a frame took, against one node and against the plan.
 void SplitSession::account(Crew& crew, std::uint64_t frame, double took_us) {
-  const auto reports = crew.part().times(frame, Deadline{now()});
   const std::lock_guard lock(mutex_);
   ++status_.split_runs;
   status_.measured_us = took_us;
@@ -196,6 +193,7 @@ void SplitSession::account(Crew& crew, std::uint64_t frame, double took_us) {
   }
   if (took_us > 1.2 * status_.planned_us || took_us < 0.8 * status_.planned_us) {
     // Part by part: what each node computed, against what it was planned to.
+    const auto reports = crew.part().times(frame, Deadline{now()});
     for (int p = 0; p < crew.program().size(); ++p) {
       double measured = 0;
       const auto member = at(crew.program().participants[at(p)]);

@@ -35,8 +35,9 @@ struct SplitOptions {
   Scheme scheme = Scheme::kAuto;
   int threads = 0;
   int contexts = 1;               // frames that may be under way at once
-  double effort = 1;              // of the planner
+  PlanRequest request{};          // of every plan
   double least_gain = 1.05;       // measured; below it one node is used
+  bool blocked = true;            // keep the engine's own layout between bands, where it has one
   bool always = false;            // use the plan whatever it gains (benchmarks, tests)
   double least_budget_us = 20e3;  // what a frame may take before it is computed here
   // Planning takes the host's time: it begins after so many Runs, and only for a model that takes
@@ -70,9 +71,9 @@ class SplitSession final : public engine::Session {
   // Returns when a plan is in use or there will be none for now; false after the timeout.
   bool wait_until_settled(Deadline deadline);
   std::shared_ptr<Crew> crew() const;
-  const Cluster& cluster() const {
-    return options_.cluster;
-  }  // once settled: with what was measured
+  // Once settled: with what was measured, and when the plan in use expects which of its tasks.
+  const Cluster& cluster() const { return options_.cluster; }
+  const std::vector<Span>& planned() const { return planned_; }
 
  private:
   SplitSession(engine::Engine& engine, std::shared_ptr<engine::Session> own, std::string path,
@@ -96,6 +97,7 @@ class SplitSession final : public engine::Session {
   std::unique_ptr<engine::RunOutputs> copy_out(const Crew::Outputs& outputs,
                                                std::span<const engine::OutputWanted> wanted) const;
   bool fits(std::span<const engine::InputView> inputs) const;
+  int first_done() const;
   double own_run_us(std::span<const engine::InputView> inputs, int times);
 
   engine::Engine& engine_;
@@ -111,19 +113,22 @@ class SplitSession final : public engine::Session {
   std::shared_ptr<Crew> crew_, retired_;
   std::vector<std::shared_ptr<wire::RemoteSession>> whole_;  // by member
   std::vector<int> busy_;                                    // Runs under way, by member
+  std::vector<double> speed_;                                // by member, of its profile (plan.h)
   std::vector<double> slowdown_;            // by member: measured over planned, for the next plan
   std::vector<double> planned_compute_us_;  // by member
+  std::vector<Span> planned_;
   std::vector<double> deviation_, link_deviation_;  // sums over frames
   int deviating_frames_ = 0;
-  int deviations_to_replan_ = 10, steady_frames_ = 0;
+  int deviations_to_replan_ = kDeviations, steady_frames_ = 0;
   std::optional<Guard> guard_;
   // By member: a node that refused its part, or could not be linked up, is left out for a while.
   std::vector<Nanoseconds> shunned_until_, shunned_for_;
   std::string last_refusal_;
+  static constexpr int kDeviations = 10;  // in a row, before the first new plan
   bool calibrated_ = false;
+  int block_channels_ = 0;  // of rows between bands (blocked.h)
   SplitStatus status_;
-  bool settled_ = false, stopping_ = false, replan_ = false;
-  int in_flight_ = 0;
+  bool settled_ = false, replan_ = false;
   std::uint64_t runs_ = 0;
   std::vector<int> present_;  // members when the plan was made
   std::atomic<bool> stop_requested_{false};

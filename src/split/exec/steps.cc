@@ -7,6 +7,7 @@
 #include <tuple>
 
 #include "base/limits.h"
+#include "split/exec/blocked.h"
 #include "split/graph/constants.h"
 
 namespace outboard::split::exec {
@@ -18,8 +19,13 @@ constexpr std::uint64_t kAlignment = 64;
 
 class Compiler {
  public:
-  Compiler(const Graph& graph, const Program& program, const Layout& layout, int host, int me)
-      : graph_(graph), program_(program), layout_(layout) {
+  Compiler(const Graph& graph, const Program& program, const Layout& layout, int host, int me,
+           int block_channels)
+      : graph_(graph),
+        program_(program),
+        layout_(layout),
+        block_channels_(block_channels),
+        blocked_(in_blocks(graph, block_channels)) {
     out_.participant = me;
     out_.is_host = me == host;
     out_.step_of_message.assign(layout.messages.size(), -1);
@@ -68,6 +74,7 @@ class Compiler {
     if (t.kind == TensorKind::kRows && total > 0) {
       b.lead = t.outer;
       for (int i = 0; i < t.axis; ++i) b.lead *= t.shape[at(i)];
+      if (block_channels_ > 0 && blocked_[at(r.tensor)]) b.lead /= block_channels_;
     }
     b.size_bytes = static_cast<std::uint64_t>(total);
     b.tail_bytes = r.rows.empty() || total == 0 ? 0 : total / b.lead / r.rows.count();
@@ -201,6 +208,8 @@ class Compiler {
   const Graph& graph_;
   const Program& program_;
   const Layout& layout_;
+  const int block_channels_;
+  const std::vector<char> blocked_;
   Steps out_;
   std::map<std::tuple<int, int, int>, int> known_;
   std::vector<int> sources_;
@@ -211,8 +220,8 @@ class Compiler {
 }  // namespace
 
 Result<Steps> compile(const Graph& graph, const Program& program, const Layout& layout, int host,
-                      int participant) {
-  return Compiler(graph, program, layout, host, participant).run();
+                      int participant, int block_channels) {
+  return Compiler(graph, program, layout, host, participant, block_channels).run();
 }
 
 void copy_rows(const Buffer& from, const std::byte* source, const Buffer& to, std::byte* target,

@@ -62,8 +62,9 @@ struct Steps {
 };
 
 // kInternal when a layout forgets rows that a call or a message needs.
+// `block_channels`: of tensors that are in blocks (blocked.h).
 Result<Steps> compile(const Graph& graph, const Program& program, const Layout& layout, int host,
-                      int participant);
+                      int participant, int block_channels = 0);
 
 // Copies rows between two buffers of one tensor.
 void copy_rows(const Buffer& from, const std::byte* source, const Buffer& to, std::byte* target,

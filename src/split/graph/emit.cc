@@ -36,6 +36,16 @@ Emitter::Emitter(const BandWork& work, const EmitOptions& options)
   model_.mutable_graph()->set_name("band");
 }
 
+void Emitter::name_input(int tensor) {
+  const std::string& name = graph_.tensors[static_cast<std::size_t>(tensor)].name;
+  names_[tensor] = has_shim(tensor) ? name + "/shim" : name;
+  if (has_shim(tensor)) add_shim(name, names_[tensor]);
+}
+
+void Emitter::add_shim(const std::string& from, const std::string& to) {
+  set_attribute(add_node("MaxPool", {from}, to), "kernel_shape", std::vector<std::int64_t>{1, 1});
+}
+
 onnx::NodeProto& Emitter::add_node(const std::string& type, const std::vector<std::string>& inputs,
                                    const std::string& output) {
   auto& node = *model_.mutable_graph()->add_node();
@@ -107,7 +117,13 @@ std::string Emitter::value(int tensor, Rows rows) {
   if (!cached.empty()) return cached;
   std::string from = name;
   const std::int64_t e = t.extent, lo = (rows.lo - have.lo) * e, hi = (rows.hi - have.lo) * e;
-  if (t.outer == 1) return cached = add_slice(from, t.axis, lo, hi);
+  if (t.outer == 1) {
+    cached = add_slice(from, t.axis, lo, hi);
+    if (!has_shim(tensor)) return cached;
+    band_slices_.push_back({cached, tensor});
+    add_shim(cached, cached + "/shim");
+    return cached += "/shim";
+  }
   // A flattened image: unfold, cut, fold again.
   Shape unfolded = t.band(have);
   const auto at = unfolded.begin() + t.axis;
@@ -197,20 +213,23 @@ Result<BandModel> Emitter::finish(std::span<const TensorRows> wanted) {
   BandModel out;
   for (const auto& in : work_.inputs()) {
     const Tensor& t = graph_.tensors[static_cast<std::size_t>(in.tensor)];
-    out.inputs.push_back({names_.at(in.tensor), in});
-    describe(*model_.mutable_graph()->add_input(), names_.at(in.tensor), t.element_type,
-             t.band(in.rows));
+    out.inputs.push_back({t.name, in});
+    describe(*model_.mutable_graph()->add_input(), t.name, t.element_type, t.band(in.rows));
   }
   for (const auto& w : wanted) {
     const Tensor& t = graph_.tensors[static_cast<std::size_t>(w.tensor)];
     if (!names_.contains(w.tensor))
       return error(ErrorKind::kInvalid, "the tensor ({}) is not made in these units", t.name);
     const std::string name = t.name + "/out/" + std::to_string(out.outputs.size());
-    add_node("Identity", {value(w.tensor, w.rows)}, name);
+    if (has_shim(w.tensor))
+      add_shim(value(w.tensor, w.rows), name);
+    else
+      add_node("Identity", {value(w.tensor, w.rows)}, name);
     out.outputs.push_back({name, w});
     describe(*model_.mutable_graph()->add_output(), name, t.element_type, t.band(w.rows));
   }
   out.weights = std::move(weights_);
+  out.slices = std::move(band_slices_);
   out.bytes = model_.SerializeAsString();
   return out;
 }

@@ -22,10 +22,17 @@ struct WeightView {
   std::span<const std::byte> bytes;
 };
 
+// A slice of rows inside of the band, by the value that it makes.
+struct BandSlice {
+  std::string value;
+  int tensor = -1;
+};
+
 struct BandModel {
   std::string bytes;  // a serialised ModelProto
   std::vector<BandPort> inputs;
   std::vector<BandPort> outputs;
+  std::vector<BandSlice> slices;    // of tensors with a shim
   std::vector<WeightView> weights;  // empty when they are inside
 };
 
@@ -36,6 +43,10 @@ enum class Weights : std::uint8_t {
 
 struct EmitOptions {
   Weights weights = Weights::kInside;
+  // By tensor: where such a tensor enters or leaves the band, or is sliced in it, there is a shim,
+  // a pooling of one element, which changes nothing. An engine that computes in a layout of its own
+  // then changes layouts on the shim's outer side (src/split/exec/blocked.h).
+  std::vector<char> shims{};
 };
 
 // The location that outside weights name; no file of that name exists.

@@ -18,9 +18,7 @@ class Emitter {
  public:
   Emitter(const BandWork& work, const EmitOptions& options);
 
-  void name_input(int tensor) {
-    names_[tensor] = graph_.tensors[static_cast<std::size_t>(tensor)].name;
-  }
+  void name_input(int tensor);
   void add_op(const Op& op);
   Result<BandModel> finish(std::span<const TensorRows> wanted);
 
@@ -37,6 +35,10 @@ class Emitter {
   void add_reduce(const std::string& type, const std::string& from, const Shape& axes, bool keep,
                   const std::string& to);
   std::string value(int tensor, Rows rows);
+  bool has_shim(int tensor) const {
+    return !options_.shims.empty() && options_.shims[static_cast<std::size_t>(tensor)] != 0;
+  }
+  void add_shim(const std::string& from, const std::string& to);
   std::string constant(const std::string& name);
   std::string constant_rows(const std::string& name, int axis, int outer, int rows, int extent,
                             Rows take);
@@ -74,6 +76,7 @@ class Emitter {
   std::map<std::tuple<int, int, int>, std::string> slices_;
   std::set<std::string> constants_;
   std::vector<WeightView> weights_;
+  std::vector<BandSlice> band_slices_;
   std::string scratch_;
   int counter_ = 0;
 };

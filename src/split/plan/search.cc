@@ -17,9 +17,10 @@ constexpr double kEffort = 4.5e6;
 
 class Search {
  public:
-  Search(const Graph& graph, const Cluster& cluster, double effort)
+  Search(const Graph& graph, const Cluster& cluster, const PlanRequest& request, double effort)
       : graph_(graph),
         cluster_(cluster),
+        request_(request),
         builder_(graph, cluster),
         units_(static_cast<int>(graph.units.size())),
         head_(head_unit(graph)),
@@ -61,6 +62,7 @@ class Search {
 
   const Graph& graph_;
   const Cluster& cluster_;
+  const PlanRequest& request_;
   LayoutBuilder builder_;
   std::vector<Layout> layouts_;
   Plan one_;
@@ -99,10 +101,13 @@ std::vector<Choice> Search::variants(int nodes) {
   std::fill(fused.starts.begin(), fused.starts.begin() + head_, 0);
   for (int u : fuse_blocks(graph_, cluster_, plain.participants, plain.shares, false))
     fused.starts[at(u)] = 1;
-  for (const Choice& from : {plain, fused})
+  std::vector<Choice> begins = {plain};
+  if (request_.fuse) begins.push_back(fused);
+  for (const Choice& from : begins)
     for (int host_from : {head_, units_}) {
-      if (host_from == units_ && head_ == units_ && &from != &plain && host_from != head_) continue;
+      if (host_from != head_ && !request_.divide_head) continue;
       for (int pieces : {0, 1}) {
+        if (pieces > 0 && !request_.overlap) continue;
         Choice c = from;
         c.host_from = host_from;
         std::fill(c.pieces.begin(), c.pieces.end(), pieces);
@@ -128,6 +133,7 @@ bool Search::climb_shares(Choice& best, double& best_us, double step) {
 }
 
 bool Search::climb_borders(Choice& best, double& best_us) {
+  if (!request_.fuse) return false;
   bool better = false;
   for (int u = 1; u < units_; ++u) {
     if (graph_.units[at(u)].hard_border) continue;
@@ -139,6 +145,7 @@ bool Search::climb_borders(Choice& best, double& best_us) {
 }
 
 bool Search::climb_pieces(Choice& best, double& best_us) {
+  if (!request_.overlap) return false;
   bool better = false;
   for (int pieces : {0, 1, 2, 4}) {
     Choice c = best;
@@ -173,7 +180,7 @@ bool Search::climb_ends(Choice& best, double& best_us) {
     if (head_ - back > 0) from.push_back(head_ - back);
   for (int u = head_ + 1; u < units_; ++u) from.push_back(u);
   for (int u : from) {
-    if (u == best.host_from) continue;
+    if (u == best.host_from || (u > head_ && !request_.divide_head)) continue;
     Choice c = best;
     c.host_from = u;
     better |= attempt(c, best, best_us);
@@ -259,7 +266,7 @@ class Planner {
         cluster_(cluster),
         request_(request),
         builder_(graph, cluster),
-        search_(graph, cluster, 1) {}
+        search_(graph, cluster, request, 1) {}
 
   PlanResult run(const Choice* before, double effort);
 
@@ -342,7 +349,8 @@ PlanResult Planner::run(const Choice* before, double effort) {
       search_.climb(best, best_us);
     } else {
       for (Scheme s : {Scheme::kHalp, Scheme::kModnn, Scheme::kDpfp, Scheme::kTiles})
-        consider_all(std::string(name_of(s)), baseline(s, graph_, cluster_));
+        if (!request_.restricted())
+          consider_all(std::string(name_of(s)), baseline(s, graph_, cluster_));
       for (int n = 0; n < cluster_.size(); ++n)
         if (n != cluster_.host)
           consider_all("whole image on " + cluster_.node(n).name, single(graph_, cluster_, n));

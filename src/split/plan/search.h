@@ -18,6 +18,12 @@ struct PlanRequest {
   int images = 1;          // in the queue
   double deadline_us = 0;  // from now; 0: none. Late images count before the makespan
   double effort = 1;       // 1: about half a second for a model of a hundred units
+  // What a plan may do; less, and without the published schemes, to see what each is worth.
+  bool overlap = true;      // boundary rows as calls of their own, and first
+  bool fuse = true;         // several units in a block
+  bool divide_head = true;  // the head on several nodes
+
+  bool restricted() const { return !overlap || !fuse || !divide_head; }
 };
 
 // What a program is made from; kept so that a change of rates or load can start from it.

@@ -87,7 +87,7 @@ class SplitSessions : public ::testing::Test {
     o.measured_links.assign(static_cast<std::size_t>(n * n), 1);
     o.always = true;
     o.threads = 1;
-    o.effort = 0.02;
+    o.request.effort = 0.02;
     o.least_budget_us = 20e6;
     o.retry = std::chrono::milliseconds(20);
     o.members.push_back({"host", "", nullptr, 0});
@@ -209,6 +209,50 @@ std::string fault_name(const ::testing::TestParamInfo<Fault>& info) {
 INSTANTIATE_TEST_SUITE_P(Faults, LostNode,
                          ::testing::Values(Fault::kKilled, Fault::kStopped, Fault::kCut),
                          fault_name);
+
+// A session that for a while calls its last output by another name than the model's file.
+class Misnamed final : public engine::Session {
+ public:
+  explicit Misnamed(std::shared_ptr<engine::Session> session)
+      : session_(std::move(session)), wrong_(session_->info()) {
+    wrong_.outputs.back().name += "?";
+  }
+  const engine::ModelInfo& info() const override {
+    return times_++ < 40 ? wrong_ : session_->info();
+  }
+  Result<std::unique_ptr<engine::RunOutputs>> run(std::span<const engine::InputView> inputs,
+                                                  std::span<const engine::OutputWanted> outputs,
+                                                  engine::RunControl* control) override {
+    return session_->run(inputs, outputs, control);
+  }
+
+ private:
+  const std::shared_ptr<engine::Session> session_;
+  engine::ModelInfo wrong_;
+  mutable std::atomic<int> times_{0};
+};
+
+TEST_F(SplitSessions, BeginAnewWhereTheFirstAttemptKnewOnlySomeOutputs) {
+  ModelWriter m(3, 17);
+  const std::string image = m.input("image", {1, 3, 24, 8});
+  const std::string first = m.node("Conv", {image, m.weights({4, 3, 3, 3})});
+  m.output(first);
+  m.output(m.node("Conv", {m.node("Relu", {first}), m.weights({4, 4, 3, 3})}));
+  model_ = {m.bytes(), m.random_inputs(), "two outputs"};
+  std::ofstream(path_, std::ios::binary) << model_.bytes;
+  whole_ = run_model(model_.bytes, model_.inputs);
+  std::vector<std::unique_ptr<TestNode>> nodes;
+  auto own = test_engine()->open(path_.string(), {.intra_op_threads = 1});
+  ASSERT_TRUE(own) << own.error().message;
+  const auto session = exec::SplitSession::make(*test_engine(), std::make_shared<Misnamed>(*own),
+                                                path_.string(), options(nodes, 2));
+  const Deadline limit = Deadline::in(std::chrono::seconds(60));
+  while (!session->crew() && Clock::monotonic().now() < limit.at) std::this_thread::yield();
+  ASSERT_TRUE(session->crew()) << session->status().state;
+  EXPECT_LT(run(*session), 5e-4);
+  EXPECT_EQ(session->status().split_runs, 1u);
+  EXPECT_EQ(session->status().own_runs, 0u);
+}
 
 TEST_F(SplitSessions, StayOnOneNodeWhereNobodyAnswers) {
   std::vector<std::unique_ptr<TestNode>> nodes;

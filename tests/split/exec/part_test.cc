@@ -9,6 +9,7 @@
 #include <filesystem>
 #include <fstream>
 
+#include "split/exec/blocked.h"
 #include "split/exec/node.h"
 #include "split/plan/search.h"
 #include "tests/split/exec/part_cluster.h"
@@ -54,6 +55,18 @@ TEST_P(Parts, OfImageNetworksGiveTheWholeResult) {
   constexpr Scheme kSchemes[] = {Scheme::kHalp, Scheme::kModnn, Scheme::kDpfp, Scheme::kTiles};
   expect_whole_result(model, graph, nodes, baseline(kSchemes[random() % 4], *graph, nodes),
                       Transport::kPair);
+}
+
+TEST_P(Parts, InBlocksOfChannelsGiveTheWholeResult) {
+  const int channels = exec::block_channels(*test_engine());
+  if (channels == 0) GTEST_SKIP() << "this processor's kernels have no layout of their own";
+  const auto seed = static_cast<std::uint64_t>(GetParam());
+  const RandomModel model = random_image_model(seed, channels);
+  const auto graph = graph_of_bytes(model.bytes);
+  std::mt19937_64 random(seed + 3);
+  const Cluster nodes = equal_nodes(2 + static_cast<int>(random() % 2));
+  expect_whole_result(model, graph, nodes, random_program(*graph, nodes, random), Transport::kPair,
+                      {.block_channels = channels});
 }
 
 TEST_P(Parts, OfTokenNetworksGiveTheWholeResult) {
@@ -154,7 +167,7 @@ class Nodes : public ::testing::Test {
     std::tie(a_.program, a_.host) = numbered(baseline(Scheme::kDpfp, **graph, nodes), nodes);
     ASSERT_EQ(a_.program.size(), 2);
     a_.participant = 1 - a_.host;
-    a_.engine = test_engine()->name() + " " + test_engine()->version();
+    a_.engine = exec::name_and_version(*test_engine());
     a_.members = {"", ""};
     a_.layout = exec::fingerprint(**graph, exec::layout_of(**graph, a_.program, a_.host));
     for (int t : (*graph)->inputs) {
