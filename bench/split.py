@@ -5,7 +5,7 @@ Two nodes have a core each. Three and four are paced: every compute step is stre
 the single node beside it (docs/split.md). Needs root. What was interrupted goes on where it stopped; what is expected to
 take how long is said before. All of it is about twenty minutes, for a machine that is quiet; in parts:
 
-    OUTBOARD_SPLIT_PARTS=two,three,four,slow-link,batch,unequal,ablation,changes bench/run split     (default: all)
+    OUTBOARD_SPLIT_PARTS=two,three,four,slow-link,batch,unequal,changes,ablation bench/run split     (default: all)
     OUTBOARD_SPLIT_MODELS=vgg-16,openpose-body25,resnet-50                                  (default: those of each part)
     OUTBOARD_SPLIT_SCHEMES=auto,halp,dpfp,tiles,modnn                                       (default: those of each part)
 """
@@ -42,6 +42,9 @@ PARTS = {
 }
 
 
+EVERYTHING = [*(key for key in PARTS if key != "ablation"), "changes", "ablation"]
+
+
 def schemes_of(key, name):
     wanted = os.environ.get("OUTBOARD_SPLIT_SCHEMES", "")
     return [s for s in all_schemes_of(key, name) if not wanted or s in wanted.split(",")]
@@ -52,8 +55,10 @@ def all_schemes_of(key, name):
         return ["auto"]
     if key == "ablation":
         return [f"auto without {what}" for what in ABLATION] + ["auto in sandboxes"]
-    # BODY_25 takes seconds a frame: the two baselines that are the best of all with other models.
-    return ["auto", "dpfp", "halp"] if name == "openpose-body25" else SCHEMES
+    # BODY_25 takes seconds a frame, and so does a batch: the baselines that are the best with other models.
+    if name == "openpose-body25":
+        return ["auto", "dpfp"] if key == "two" else ["auto"]
+    return ["auto", "dpfp", "halp"] if key == "batch" else SCHEMES
 
 
 def frames_of(name, scheme, tasks, quick):
@@ -123,8 +128,8 @@ class Nodes:
         for i in range(1, self.count):
             ready = os.path.join(self.folder, f"ready{i}")
             others = [p for k, p in enumerate(peers) if k != i - 1]
-            command = [program(), "serve", "--insecure", "--listen", self.address(i), "--listen", self.local(i), "--threads", "1", "--isolation", self.isolation,
-                       "--store", os.path.join(self.folder, f"store{i}"), "--ready-file", ready, "--log-level", "warn"]
+            command = [program(), "serve", "--insecure", "--listen", self.address(i), "--listen", self.local(i), "--threads", "1",
+                       "--isolation", self.isolation, "--store", os.path.join(self.folder, f"store{i}"), "--ready-file", ready, "--log-level", "warn"]
             # Naming the others lets nodes talk to each other; what they serve to clients is not split here.
             if others:
                 command += ["--peers", ",".join(others)]
@@ -231,19 +236,31 @@ def measure_part(key, name, kept, quick):
             wanted = {s: label for s, label in labels.items() if (s == "auto in sandboxes") == (isolation == "on")}
             if all(label in kept.rows for label in wanted.values()):
                 continue
-            with Nodes(count, mbps, folder, cores=count == 2, isolation=isolation) as nodes:
+            of_nodes = os.path.join(folder, f"isolation-{isolation}")
+            os.mkdir(of_nodes)
+            with Nodes(count, mbps, of_nodes, cores=count == 2, isolation=isolation) as nodes:
                 for i in range(1, count):  # not through the shaped link
                     outboard([program(), "push", model(name), nodes.local(i)])
-                found = os.path.join(folder, "measured.json")
-                split(nodes, "plan", name, cluster_file(nodes, 0, None, folder, profile), "--output", found, "--effort", 0.1)
-                with open(found) as file:
-                    path = cluster_file(nodes, PACE.get(count, 0), shares, folder, profile, json.load(file)["links"])
+                path = cluster_file(nodes, PACE.get(count, 0), shares, folder, profile,
+                                    links_of(nodes, name, folder, profile))
                 for scheme, label in wanted.items():
                     if label not in kept.rows:
                         kept.keep(label, measure_row(key, name, scheme, nodes, path, folder, quick))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return labels
+
+
+LINKS = {}  # by number of nodes and rate, once measured
+
+
+def links_of(nodes, name, folder, profile):
+    if (nodes.count, nodes.mbps) not in LINKS:
+        found = os.path.join(folder, "measured.json")
+        split(nodes, "plan", name, cluster_file(nodes, 0, None, folder, profile), "--output", found, "--effort", 0.1)
+        with open(found) as file:
+            LINKS[nodes.count, nodes.mbps] = json.load(file)["links"]
+    return LINKS[nodes.count, nodes.mbps]
 
 
 def measure_row(key, name, scheme, nodes, path, folder, quick):
@@ -428,21 +445,25 @@ def run(quick):
     if reason is not None:
         raise Missing(f"no links between namespaces here: {reason}")
     bench, kept, errors = Bench("split", quick=quick), Kept(quick), []
-    parts = os.environ.get("OUTBOARD_SPLIT_PARTS", "two" if quick else ",".join([*PARTS, "changes"])).split(",")
-    if unknown := [key for key in parts if key not in PARTS and key != "changes"]:
-        raise Missing(f"the part ({unknown[0]}) must be one of {', '.join([*PARTS, 'changes'])}")
+    parts = os.environ.get("OUTBOARD_SPLIT_PARTS", "two" if quick else ",".join(EVERYTHING)).split(",")
+    if unknown := [key for key in parts if key not in EVERYTHING]:
+        raise Missing(f"the part ({unknown[0]}) must be one of {', '.join(EVERYTHING)}")
     models = os.environ.get("OUTBOARD_SPLIT_MODELS", "resnet-50" if quick else "").split(",")
     pairs = [(key, name) for key in parts if key in PARTS for name in PARTS[key][3] if models == [""] or name in models]
     seconds = sum(part_expected_s(key, name, kept, quick) for key, name in pairs) + (200 if "changes" in parts else 0)
     print(f"split: about {seconds / 60:.0f} minutes, and up to two for each model whose time against rows is not known yet",
           file=sys.stderr, flush=True)
     for key in parts:
-        if key == "changes":
-            changes(bench, quick)
-            continue
-        for name in [name for k, name in pairs if k == key]:
-            errors += report(bench, key, name, measure_part(key, name, kept, quick), kept)
-            picture(key, name)
+        for name in [name for k, name in pairs if k == key] or [None]:
+            try:  # what fails is a row without a value, and the others are measured
+                if key == "changes":
+                    changes(bench, quick)
+                elif name is not None:
+                    errors += report(bench, key, name, measure_part(key, name, kept, quick), kept)
+                    picture(key, name)
+            except (RuntimeError, Missing) as failed:
+                print(f"{key}: {failed}", file=sys.stderr, flush=True)
+                bench.row(f"{key}/{name or ''}", None, "x", "higher", goal=1.0)
     if errors:
         errors.sort()
         bench.row("plan error, median", errors[len(errors) // 2], "", "lower", goal=0.10)

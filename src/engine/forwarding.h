@@ -9,11 +9,11 @@
 #include <utility>
 #include <vector>
 
-#include "engine/engine.h"
+#include "engine/optimiser.h"
 
 namespace outboard::engine {
 
-class ForwardingEngine : public Engine {
+class ForwardingEngine : public Engine, public ModelOptimiser {
  public:
   explicit ForwardingEngine(std::unique_ptr<Engine> real) : real_(std::move(real)) {}
   std::string name() const override { return real_->name(); }
@@ -31,6 +31,13 @@ class ForwardingEngine : public Engine {
     return real_->open_bytes(model, options);
   }
   std::unique_ptr<RunControl> make_run_control() override { return real_->make_run_control(); }
+  Result<std::string> optimise(std::span<const std::byte> model,
+                               const OpenOptions& options) override {
+    if (auto* const optimiser = dynamic_cast<ModelOptimiser*>(real_.get()))
+      return optimiser->optimise(model, options);
+    return error(ErrorKind::kUnimplemented, "the engine ({}) does not show what it computes",
+                 name());
+  }
 
  protected:
   Engine& real() { return *real_; }

@@ -295,7 +295,8 @@ Result<int> find_block(engine::Engine& engine) {
 int block_channels(engine::Engine& engine) {
   auto* const optimiser = dynamic_cast<engine::ModelOptimiser*>(&engine);
   const std::string probe = call_probe();
-  if (optimiser == nullptr ||
+  // On another device there would be such kernels, too, but not where the bands are computed.
+  if (optimiser == nullptr || engine.device() != "cpu" ||
       !optimiser->optimise(std::as_bytes(std::span(probe)), {.intra_op_threads = 1}))
     return 0;
   return find_block(engine).value_or(0);
