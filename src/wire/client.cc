@@ -283,8 +283,9 @@ Result<FrameHeader> Client::receive_reply_header(Pooled& pooled, std::uint64_t r
     auto received = connection.receive_header();
     if (!received && received.error().kind == ErrorKind::kTimeout && pooled.moved_bytes) {
       // The system takes more at once than a slow link carries: the request may still be leaving.
-      const auto before = std::exchange(pooled.moved_bytes, connection.moved_bytes());
-      if (*pooled.moved_bytes >= *before + Stream::kProgressBytes) continue;
+      const std::uint64_t moved = connection.moved_bytes();
+      const auto before = std::exchange(pooled.moved_bytes, moved);
+      if (before && moved >= *before + Stream::kProgressBytes) continue;
     }
     OB_TRY(const FrameHeader header, std::move(received));
     if (pooled.token != nullptr) pooled.token->heard(Clock::monotonic().now().count());

@@ -163,8 +163,9 @@ std::int64_t Hedge::next_look(std::int64_t now_ns) const {
 }
 
 std::int64_t Hedge::look(std::int64_t now_ns) {
-  const auto before = std::exchange(moved_bytes_, token_.moved_bytes());
-  if (before && *moved_bytes_ >= *before + wire::Stream::kProgressBytes) moved_ns_ = now_ns;
+  const std::uint64_t moved = token_.moved_bytes();
+  const auto before = std::exchange(moved_bytes_, moved);
+  if (before && moved >= *before + wire::Stream::kProgressBytes) moved_ns_ = now_ns;
   const std::int64_t heard_ns = std::max({token_.heard_ns(), start_ns_, moved_ns_});
   const HedgeRule::Moment moment{.elapsed_us = us(now_ns - start_ns_),
                                  .after_us = after_us_,

@@ -29,6 +29,7 @@ bool is_in_exit() {
   ::_Unwind_Backtrace(
       [](_Unwind_Context* frame, void* data) {
         auto& s = *static_cast<Search*>(data);
+        // NOLINTNEXTLINE(performance-no-int-to-ptr): the unwinder has addresses as numbers
         auto* call = reinterpret_cast<void*>(::_Unwind_GetIP(frame) - 1);
         s.found = ::_Unwind_FindEnclosingFunction(call) == reinterpret_cast<void*>(&::exit);
         return s.found || ++s.frames == 16 ? _URC_NORMAL_STOP : _URC_NO_REASON;
