@@ -17,7 +17,6 @@ struct LayoutBuilder::Context {
   std::vector<Rows> later;              // participant * tensors + tensor: needed in later blocks
   std::vector<std::vector<int>> made;   // block * n + participant -> pieces
   std::vector<std::vector<int>> inbox;  // (block + 1) * n + participant -> messages to it
-  std::vector<char> weights_held;       // participant * ops + op
   std::vector<double> activations;      // by participant: largest block
 
   Rows& need(int participant, int tensor, std::size_t tensors) {
@@ -116,9 +115,6 @@ void LayoutBuilder::add_piece(Context& c, int block, int participant,
     for (int t : op.outputs)
       activations = std::max(activations,
                              2.0 * static_cast<double>(graph_.tensors[at(t)].bytes(work_.need(t))));
-    char& held = c.weights_held[at(participant) * graph_.ops.size() + at(i)];
-    if (held || op.weight_bytes == 0) continue;
-    held = 1;
     const int all = op.kind == OpKind::kPartial ? graph_.tensors[at(op.inputs[0].tensor)].rows
                                                 : graph_.tensors[at(op.outputs[0])].rows;
     c.layout.memory_bytes[at(participant)] +=
@@ -306,7 +302,7 @@ void LayoutBuilder::find_waits(Context& c) const {
 
 Layout LayoutBuilder::build(const Program& program) {
   const std::size_t tensors = graph_.tensors.size();
-  Context c{program, program.size(), program.host_index(cluster_), {}, {}, {}, {}, {}, {}, {}};
+  Context c{program, program.size(), program.host_index(cluster_), {}, {}, {}, {}, {}, {}};
   const auto n = at(c.n);
   c.block_of_unit.resize(graph_.units.size());
   for (int b = 0; b < static_cast<int>(program.blocks.size()); ++b)
@@ -315,7 +311,6 @@ Layout LayoutBuilder::build(const Program& program) {
   c.later.assign(n * tensors, {});
   c.made.assign(program.blocks.size() * n, {});
   c.inbox.assign((program.blocks.size() + 1) * n, {});
-  c.weights_held.assign(n * graph_.ops.size(), 0);
   c.activations.assign(n, 0);
   c.layout.memory_bytes.assign(n, 0);
   find_slots(c);

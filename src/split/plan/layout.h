@@ -38,7 +38,8 @@ struct Layout {
   // Tasks are pieces and then messages. waits[task]: the tasks that must be done first.
   std::vector<std::vector<int>> waits;
   std::vector<SlotRows> slots;
-  std::vector<double> memory_bytes;  // by participant: weights and the largest block's activations
+  std::vector<double>
+      memory_bytes;  // by participant: weights of every call and the largest block's activations
 
   int tasks() const { return static_cast<int>(pieces.size() + messages.size()); }
   double sent_bytes() const;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Bands that keep the kernels' own layout at their ends: nothing changes layouts in them, an addition
-// to what came from elsewhere is fused as in the whole model, and slices of rows stay in blocks.
+// Bands that keep the kernels' own layout at their ends: nothing changes layouts in them, an
+// addition to what came from elsewhere is fused as in the whole model, and slices of rows stay in
+// blocks.
 #include "split/exec/blocked.h"
 
 #include <gtest/gtest.h>

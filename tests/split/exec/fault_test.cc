@@ -6,10 +6,14 @@
 
 #include <atomic>
 #include <cmath>
+#include <condition_variable>
 #include <filesystem>
 #include <fstream>
 #include <thread>
 
+#include "engine/forwarding.h"
+#include "engine/onnxruntime/engine.h"
+#include "serve/server.h"
 #include "split/exec/split_session.h"
 #include "split/plan/search.h"
 #include "tests/split/exec/part_cluster.h"
@@ -276,6 +280,109 @@ TEST_F(SplitSessions, StayOnOneNodeWhereANodeIsTooSmall) {
   EXPECT_NE(session->status().state.find("too small"), std::string::npos)
       << session->status().state;
   EXPECT_LT(run(*session), 5e-4);
+}
+
+// Holds up the Runs of an engine's bands.
+class Gate {
+ public:
+  void pass() {
+    std::unique_lock lock(mutex_);
+    ++waiting_;
+    changed_.notify_all();
+    changed_.wait(lock, [&] { return !closed_; });
+    --waiting_;
+  }
+  void set_closed(bool closed) {
+    const std::lock_guard lock(mutex_);
+    closed_ = closed;
+    changed_.notify_all();
+  }
+  bool wait_for_one() {
+    std::unique_lock lock(mutex_);
+    return changed_.wait_for(lock, std::chrono::seconds(60), [&] { return waiting_ > 0; });
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  bool closed_ = false;
+  int waiting_ = 0;
+};
+
+class GatedSession final : public engine::Session {
+ public:
+  GatedSession(std::shared_ptr<engine::Session> session, Gate& gate)
+      : session_(std::move(session)), gate_(gate) {}
+  const engine::ModelInfo& info() const override { return session_->info(); }
+  Result<std::unique_ptr<engine::RunOutputs>> run(std::span<const engine::InputView> inputs,
+                                                  std::span<const engine::OutputWanted> outputs,
+                                                  engine::RunControl* control) override {
+    gate_.pass();
+    return session_->run(inputs, outputs, control);
+  }
+
+ private:
+  const std::shared_ptr<engine::Session> session_;
+  Gate& gate_;
+};
+
+class GatedEngine final : public engine::ForwardingEngine {
+ public:
+  GatedEngine(std::unique_ptr<engine::Engine> engine, Gate& gate)
+      : ForwardingEngine(std::move(engine)), gate_(gate) {}
+  Result<std::shared_ptr<engine::Session>> open_bytes(std::span<const std::byte> model,
+                                                      const engine::OpenOptions& options) override {
+    OB_TRY(auto session, real().open_bytes(model, options));
+    return std::shared_ptr<engine::Session>(
+        std::make_shared<GatedSession>(std::move(session), gate_));
+  }
+
+ private:
+  Gate& gate_;
+};
+
+// While one Run is split, the next one goes as a whole image to the node that is free.
+TEST_F(SplitSessions, HandOutWholeImagesWhileOneIsSplit) {
+  const auto folder = path_.string() + ".store";
+  serve::ServerOptions served;
+  served.store.folder = folder;
+  served.settings.split.threads = 1;
+  served.listen = {*wire::parse_endpoint("127.0.0.1:0")};
+  auto server = serve::Server::start(*engine::load_onnxruntime({}), std::move(served));
+  ASSERT_TRUE(server) << server.error().message;
+  const wire::Endpoint address = (*server)->addresses()[0];
+
+  Gate gate;
+  GatedEngine engine(*engine::load_onnxruntime({}), gate);
+  std::vector<std::unique_ptr<TestNode>> none;
+  exec::SplitOptions o = options(none, 1);
+  o.cluster = equal_nodes(2);
+  o.measured_nodes.assign(2, 1);
+  o.measured_links.assign(4, 1);
+  o.members.push_back({"other", address.to_string(),
+                       std::make_shared<wire::Client>(address, wire::ClientOptions{}), 0});
+  o.always = false;
+  o.least_gain = 0;
+  o.least_budget_us = 60e6;
+  auto own = engine.open(path_.string(), {.intra_op_threads = 1});
+  ASSERT_TRUE(own) << own.error().message;
+  {
+    const auto session = exec::SplitSession::make(engine, *own, path_.string(), std::move(o));
+    ASSERT_TRUE(session->wait_until_settled(Deadline::in(std::chrono::seconds(60))));
+    ASSERT_EQ(session->status().state, "split over 2 nodes");
+    gate.set_closed(true);
+    std::thread first([&] { EXPECT_LT(run(*session), 5e-4); });
+    EXPECT_TRUE(gate.wait_for_one());
+    EXPECT_LT(run(*session), 5e-4);
+    EXPECT_EQ(session->status().handed_out_runs, 1u);
+    gate.set_closed(false);
+    first.join();
+    EXPECT_EQ(session->status().split_runs, 1u);
+    EXPECT_EQ(session->status().own_runs, 0u);
+  }
+  server->reset();
+  std::error_code ignored;
+  std::filesystem::remove_all(folder, ignored);
 }
 
 TEST_F(SplitSessions, ServeManyClientsAtOnce) {
