@@ -237,10 +237,14 @@ Result<void> serve(const ServeArguments& arguments) {
   OB_TRY(const auto peers, resolve_peers(arguments.peers, arguments.insecure));
   OB_TRY(serve::ServerOptions options, server_options(arguments, peers));
   const WrapEngine split_with_peers =
-      [peers, gain = arguments.peers_gain](std::unique_ptr<engine::Engine> engine) {
+      [peers, gain = arguments.peers_gain,
+       threads = options.settings.split.threads](std::unique_ptr<engine::Engine> engine) {
         if (peers.empty()) return engine;
-        return split::exec::make_split_engine(
-            std::move(engine), [peers, gain] { return options_of_peers(peers, gain); });
+        return split::exec::make_split_engine(std::move(engine), [peers, gain, threads] {
+          auto split = options_of_peers(peers, gain);
+          split.threads = threads;
+          return split;
+        });
       };
   OB_TRY(auto engine, make_engine(arguments, options, split_with_peers));
   const std::string engine_name = engine->name() + " " + engine->version();
