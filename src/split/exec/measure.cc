@@ -26,14 +26,6 @@ std::set<int> row_points(int rows) {
   return points;
 }
 
-// With one thread the processor time of the calling thread, in which the session then computes: a
-// busy machine's pauses do not count. Else the time on the clock.
-double now_us(int threads) {
-  timespec t{};
-  ::clock_gettime(threads == 1 ? CLOCK_THREAD_CPUTIME_ID : CLOCK_MONOTONIC, &t);
-  return static_cast<double>(t.tv_sec) * 1e6 + static_cast<double>(t.tv_nsec) / 1e3;
-}
-
 // Writes over what the caches hold, as the other units of a model do between two Runs of one.
 void empty_caches() {
   static const std::size_t kSize = [] {
@@ -76,12 +68,7 @@ Result<double> least_us(engine::Session& session, const RowsOptions& options,
       empty_caches();
       for (const auto& bytes : memory) read_all(bytes);
     }
-    const double begin = now_us(options.threads);
-    OB_TRY(const auto result, session.run(inputs, outputs));
-    // An engine in another process says itself what it took.
-    const double elsewhere_us =
-        options.threads == 1 ? static_cast<double>(result->engine_ns()) / 1e3 : 0;
-    const double us = now_us(options.threads) - begin + elsewhere_us;
+    OB_TRY(const double us, time_run(session, inputs, outputs, options.threads));
     spent_s += us / 1e6;
     if (run > 0) least = std::min(least, us);  // the first one warms up
   }
@@ -139,6 +126,20 @@ Result<BandTime> time_band(engine::Engine& engine, const Graph& graph, int unit,
 }
 
 }  // namespace
+
+Result<double> time_run(engine::Session& session, std::span<const engine::InputView> inputs,
+                        std::span<const engine::OutputWanted> outputs, int threads) {
+  const clockid_t clock = threads == 1 ? CLOCK_THREAD_CPUTIME_ID : CLOCK_MONOTONIC;
+  const auto now_us = [clock] {
+    timespec t{};
+    ::clock_gettime(clock, &t);
+    return static_cast<double>(t.tv_sec) * 1e6 + static_cast<double>(t.tv_nsec) / 1e3;
+  };
+  const double begin_us = now_us();
+  OB_TRY(const auto result, session.run(inputs, outputs));
+  const double took_us = now_us() - begin_us;
+  return threads == 1 ? took_us + static_cast<double>(result->engine_ns()) / 1e3 : took_us;
+}
 
 std::vector<std::byte> plausible_bytes(engine::ElementType type,
                                        std::span<const std::int64_t> dims) {

@@ -18,6 +18,12 @@ namespace outboard::split::exec {
 std::vector<std::byte> plausible_bytes(engine::ElementType type,
                                        std::span<const std::int64_t> dims);
 
+// What a Run takes. On one thread, the calling one, in which the session then computes, it is its
+// processor time, so that a busy machine's pauses do not count, and what an engine in another
+// process says that it took. Else the time on the clock.
+Result<double> time_run(engine::Session& session, std::span<const engine::InputView> inputs,
+                        std::span<const engine::OutputWanted> outputs, int threads);
+
 struct RowsOptions {
   double seconds_per_point = 0.05;  // how long one number of rows of one unit is repeated
   int threads = 1;                  // of a session

@@ -263,11 +263,8 @@ double SplitSession::own_run_us(std::span<const engine::InputView> inputs, int t
   std::vector<engine::OutputWanted> wanted;
   for (std::uint32_t i = 0; i < info().outputs.size(); ++i) wanted.push_back({i, nullptr});
   std::vector<double> took;
-  for (int i = 0; i < times; ++i) {
-    const Nanoseconds start = now();
-    (void)own_->run(inputs, wanted, nullptr);
-    took.push_back(std::chrono::duration<double, std::micro>(now() - start).count());
-  }
+  for (int i = 0; i < times; ++i)
+    took.push_back(time_run(*own_, inputs, wanted, options_.threads).value_or(0));
   std::sort(took.begin(), took.end());
   return took[took.size() / 2];
 }
