@@ -44,6 +44,7 @@ SplitSession::SplitSession(engine::Engine& engine, std::shared_ptr<engine::Sessi
   whole_.resize(n);
   busy_.assign(n, 0);
   speed_.assign(n, 1);
+  given_nodes_ = options_.measured_nodes;
   slowdown_.assign(n, 1);
   deviation_.assign(n, 0);
   planned_compute_us_.assign(n, 0);
@@ -347,6 +348,11 @@ Result<std::shared_ptr<Crew>> SplitSession::gather(std::vector<int>& present, do
     if (crew.error().kind == ErrorKind::kUnimplemented && block_channels_ > 0) {
       log_info("split in the standard layout reason=\"{}\"", crew.error().message);
       block_channels_ = 0;
+      // What was measured here was of the other layout.
+      const std::lock_guard lock(mutex_);
+      options_.measured_nodes = given_nodes_;
+      std::fill(slowdown_.begin(), slowdown_.end(), 1.0);
+      calibrated_ = false;
       continue;
     }
     shun(culprit, crew.error());

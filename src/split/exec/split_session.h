@@ -126,7 +126,8 @@ class SplitSession final : public engine::Session {
   std::string last_refusal_;
   static constexpr int kDeviations = 10;  // in a row, before the first new plan
   bool calibrated_ = false;
-  int block_channels_ = 0;  // of rows between bands (blocked.h)
+  int block_channels_ = 0;         // of rows between bands (blocked.h)
+  std::vector<char> given_nodes_;  // measured_nodes as it was given
   SplitStatus status_;
   bool settled_ = false, replan_ = false;
   std::uint64_t runs_ = 0;
