@@ -343,9 +343,9 @@ Result<std::shared_ptr<Crew>> SplitSession::gather(std::vector<int>& present, do
                       .block_channels = block_channels_},
                      &culprit);
     if (crew) return std::shared_ptr<Crew>(*std::move(crew));
-    if (culprit < 0 || stop_requested_) return tl::make_unexpected(std::move(crew).error());
-    // Another processor's kernels, or none that say what they make of a model.
-    if (crew.error().kind == ErrorKind::kUnimplemented && block_channels_ > 0) {
+    if (stop_requested_) return tl::make_unexpected(std::move(crew).error());
+    // Another processor's kernels, or none that say what they make of a model; or of this one.
+    if (block_channels_ > 0 && (culprit < 0 || crew.error().kind == ErrorKind::kUnimplemented)) {
       log_info("split in the standard layout reason=\"{}\"", crew.error().message);
       block_channels_ = 0;
       // What was measured here was of the other layout.
@@ -355,6 +355,7 @@ Result<std::shared_ptr<Crew>> SplitSession::gather(std::vector<int>& present, do
       calibrated_ = false;
       continue;
     }
+    if (culprit < 0) return tl::make_unexpected(std::move(crew).error());
     shun(culprit, crew.error());
   }
 }
