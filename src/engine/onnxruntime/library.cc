@@ -187,7 +187,11 @@ Result<void> Library::make_environment(const OnnxRuntimeOptions& options) {
   }
   shared_threads_ = options.shared_threads;
   OB_CHECK_OK(check(api_->GetAllocatorWithDefaultOptions(&allocator_)));
-  return check(api_->CreateCpuMemoryInfo(OrtArenaAllocator, OrtMemTypeDefault, &cpu_memory_));
+  OB_CHECK_OK(check(api_->CreateCpuMemoryInfo(OrtArenaAllocator, OrtMemTypeDefault, &cpu_memory_)));
+  // An arena for sessions that ask to share one ("session.use_env_allocators").
+  Owned<OrtArenaCfg> defaults(api_->ReleaseArenaCfg);
+  OB_CHECK_OK(check(api_->CreateArenaCfg(0, -1, -1, -1, defaults.out())));
+  return check(api_->CreateAndRegisterAllocator(env_, cpu_memory_, defaults.get()));
 }
 
 Result<std::shared_ptr<const Library>> Library::load(const OnnxRuntimeOptions& options) {

@@ -337,6 +337,10 @@ Result<std::shared_ptr<engine::Session>> open_band(engine::Engine& engine, const
          emit_band(graph, band.first_unit, band.end_unit, band.wanted, band.slots, emit));
   engine::OpenOptions open;
   open.intra_op_threads = threads;
+  // One session computes after the other, as the layers of a whole model do: in memory that the
+  // last one has just given back and that is still in the caches. Weights are kept apart from it.
+  open.config_entries = {{"session.use_env_allocators", "1"},
+                         {"session.use_device_allocator_for_initializers", "1"}};
   const auto blocked = [&](const BandPort& p) { return emit.shims[at(p.rows.tensor)] != 0; };
   if (channels > 0 &&
       (std::any_of(model.inputs.begin(), model.inputs.end(), blocked) ||
