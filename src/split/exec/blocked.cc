@@ -273,7 +273,7 @@ Result<int> find_block(engine::Engine& engine) {
   open.graph_optimization_level = 0;
   open.intra_op_threads = 1;
   OB_TRY(const auto session, engine.open_bytes(std::as_bytes(std::span(bytes)), open));
-  std::array<float, 2 * kChannels> x{}, y{};
+  std::array<float, std::size_t{2} * kChannels> x{}, y{};
   std::iota(x.begin(), x.end(), 0.0f);
   const std::array<std::int64_t, 4> dims{1, kChannels, 1, 2};
   const engine::InputView in{engine::ElementType::kFloat, dims, std::as_bytes(std::span(x)), {}};
