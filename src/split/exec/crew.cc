@@ -31,7 +31,7 @@ Result<void> provide_model(wire::Client& client, const wire::ModelPackage& packa
 }
 
 Result<std::unique_ptr<Crew>> Crew::set_up(engine::Engine& engine,
-                                           std::shared_ptr<const Graph> graph,
+                                           const std::shared_ptr<const Graph>& graph,
                                            const wire::ModelPackage* package,
                                            const Program& program, std::span<const Member> members,
                                            int host, const CrewOptions& options, int* culprit) {
@@ -75,8 +75,8 @@ Result<std::unique_ptr<Crew>> Crew::set_up(engine::Engine& engine,
       const auto assign = [&]() -> Result<void> {
         OB_CHECK_OK(provide_model(*m.client, *package));
         OB_TRY(crew->connections_[at(i)], m.client->dedicate());
-        OB_TRY(const auto reply, exchange(*crew->connections_[at(i)], wire::FrameKind::kSplitAssign,
-                                          encode(mine), wire::FrameKind::kSplitReady));
+        OB_CHECK_OK(exchange(*crew->connections_[at(i)], wire::FrameKind::kSplitAssign,
+                             encode(mine), wire::FrameKind::kSplitReady));
         return {};
       };
       if (auto done = assign(); !done)
@@ -91,9 +91,10 @@ Result<std::unique_ptr<Crew>> Crew::set_up(engine::Engine& engine,
                            .pace = members[at(host)].pace});
   for (auto& t : threads) t.join();
   for (int i = 0; i < n; ++i) {
-    if (!failures[at(i)]) continue;
+    auto& failure = failures[at(i)];
+    if (!failure) continue;
     blamed = program.participants[at(i)];
-    return tl::make_unexpected(*std::move(failures[at(i)]));
+    return tl::make_unexpected(*std::move(failure));
   }
   if (!part) return tl::make_unexpected(std::move(part).error());
   crew->part_ = *std::move(part);

@@ -41,7 +41,7 @@ class Crew {
   // `program`: its participants are indices into `members`, `host` is one of them. `package` may be
   // null where the host is the only participant.
   static Result<std::unique_ptr<Crew>> set_up(engine::Engine& engine,
-                                              std::shared_ptr<const Graph> graph,
+                                              const std::shared_ptr<const Graph>& graph,
                                               const wire::ModelPackage* package,
                                               const Program& program,
                                               std::span<const Member> members, int host,

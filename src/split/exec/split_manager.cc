@@ -262,8 +262,10 @@ Result<Program> SplitSession::find_program(const std::vector<int>& present, doub
 
 double SplitSession::own_run_us(std::span<const engine::InputView> inputs, int times) {
   std::vector<engine::OutputWanted> wanted;
+  wanted.reserve(info().outputs.size());
   for (std::uint32_t i = 0; i < info().outputs.size(); ++i) wanted.push_back({i, nullptr});
   std::vector<double> took;
+  took.reserve(at(times));
   for (int i = 0; i < times; ++i)
     took.push_back(time_run(*own_, inputs, wanted, options_.threads).value_or(0));
   std::sort(took.begin(), took.end());
@@ -274,6 +276,7 @@ double SplitSession::own_run_us(std::span<const engine::InputView> inputs, int t
 Result<double> SplitSession::try_out(Crew& crew) {
   const TrialInputs trial(*graph_);
   std::vector<engine::OutputWanted> wanted;
+  wanted.reserve(output_of_.size());
   for (int o : output_of_) wanted.push_back({static_cast<std::uint32_t>(o), nullptr});
   OB_TRY(const auto own, own_->run(trial.views, wanted, nullptr));
   std::vector<std::span<const std::byte>> whole;
@@ -409,10 +412,11 @@ void SplitSession::manage() {
       old.reset();  // joins its threads
       lock.lock();
     }
-    if (crew_ && crew_->part().failure()) {  // between two frames
+    if (const auto failure =
+            crew_ ? crew_->part().failure() : std::nullopt) {  // between two frames
       const auto crew = crew_;
       lock.unlock();
-      give_up(crew, *crew->part().failure());
+      give_up(crew, *failure);
       lock.lock();
       continue;
     }

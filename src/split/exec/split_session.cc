@@ -116,7 +116,7 @@ Result<std::unique_ptr<engine::RunOutputs>> SplitSession::run(
     const std::lock_guard lock(mutex_);
     const bool alone = std::all_of(busy_.begin(), busy_.end(), [](int n) { return n == 0; });
     ++runs_;
-    if (alone && crew_ && fits(inputs)) {
+    if (alone && crew_ && guard_ && fits(inputs)) {
       crew = crew_;
       // The floor is for models that take no time.
       budget_us = std::max(options_.least_budget_us, guard_->budget_us());
@@ -183,7 +183,7 @@ void SplitSession::account(Crew& crew, std::uint64_t frame, double took_us) {
   const std::lock_guard lock(mutex_);
   ++status_.split_runs;
   status_.measured_us = took_us;
-  if (options_.always || !crew_ || crew_.get() != &crew) return;
+  if (options_.always || !crew_ || !guard_ || crew_.get() != &crew) return;
   if (!guard_->frame_took(took_us)) {
     status_.state = "one node: the plan was slower than one node";
     retired_ = std::move(crew_);
