@@ -18,8 +18,6 @@
 namespace outboard::wire {
 namespace {
 
-using std::chrono_literals::operator""ms;
-
 constexpr std::uint64_t kRingBytes = 64u << 10;
 // A writer whose ring is full gives way so often before it sleeps, and then sleeps for so long.
 constexpr int kYields = 50;
@@ -211,7 +209,8 @@ class RingStream final : public Stream, public DescriptorPassing {
       std::this_thread::sleep_for(kNap);
       OB_CHECK_OK(check_peer());
       if (timeout > Nanoseconds::zero() && clock.now() - start > timeout)
-        return error(ErrorKind::kTimeout, "peer took nothing for {} ms", timeout / 1ms);
+        return error(ErrorKind::kTimeout, "peer took nothing for {} ms",
+                     timeout / std::chrono::milliseconds(1));
     }
   }
 
