@@ -78,6 +78,5 @@ def measured(model):
             halfway = (mb["at-server"] + mb["beside-stopped-server"]) / 2
             if mb["back-at-server"] < halfway or time.monotonic() > end:
                 break
-            time.sleep(0.1)
         program.end()
     return mb

@@ -8,7 +8,8 @@ import json
 import pathlib
 import sys
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
+from common import RESULTS, misses
+
 WAYS = {"shm": "shared memory", "unix": "unix socket", "tcp": "TCP loopback", "1gbps": "1 Gbps"}
 
 
@@ -48,15 +49,12 @@ def table(rows):
 def behind(rows):
     """The comparisons with a peer that are not won with 95 % confidence."""
     for name, row in rows.items():
-        if "outboard_vs_" not in name or row["goal"] is None:
-            continue
-        lost = row["value"] > row["goal"] if row["better"] == "lower" else row["value"] < row["goal"]
-        if lost:
+        if "outboard_vs_" in name and misses(row):
             yield f"| {name} | {row['value']:.3g} {row['unit']} | {row['baseline_value']:.3g} |"
 
 
 def main():
-    file = pathlib.Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "build/bench/offload.json"
+    file = pathlib.Path(sys.argv[1]) if len(sys.argv) > 1 else RESULTS / "offload.json"
     measured = json.loads(file.read_text())
     rows = {row["name"]: row for row in measured["rows"]}
     machine = measured["machine"]
