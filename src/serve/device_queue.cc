@@ -4,11 +4,6 @@
 #include <chrono>
 
 namespace outboard::serve {
-namespace {
-
-Nanoseconds now() { return Clock::monotonic().now(); }
-
-}  // namespace
 
 Result<DeviceQueue::Slot> DeviceQueue::acquire(Ticket& ticket, FairFlow& flow, Deadline deadline) {
   std::unique_lock lock(mutex_);
@@ -16,7 +11,7 @@ Result<DeviceQueue::Slot> DeviceQueue::acquire(Ticket& ticket, FairFlow& flow, D
     return error(ErrorKind::kCancelled, "the request was cancelled while it waited for the device");
   };
   if (ticket.cancelled_) return cancelled();
-  const Nanoseconds came = now();
+  const Nanoseconds came = clock_.now();
   load_.depth_was(depth_.fetch_add(1, std::memory_order_relaxed), came);
   ticket.entry_.flow = &flow;
   ticket.entry_.deadline = deadline.at;
@@ -38,7 +33,7 @@ Result<DeviceQueue::Slot> DeviceQueue::acquire(Ticket& ticket, FairFlow& flow, D
   // A slot that was granted is taken even when the cancel came too: the Run ends at once.
   if (ticket.granted_) return Slot(*this, ticket);
   order_.remove(ticket.entry_);
-  load_.depth_was(depth_.fetch_sub(1, std::memory_order_relaxed), now());
+  load_.depth_was(depth_.fetch_sub(1, std::memory_order_relaxed), clock_.now());
   if (ticket.cancelled_) return cancelled();
   return error(ErrorKind::kTimeout, "the deadline passed while the request waited for the device");
 }
@@ -66,12 +61,12 @@ std::uint32_t DeviceQueue::depth(const FairFlow& flow) const {
 
 Nanoseconds DeviceQueue::expected_wait() const {
   const std::lock_guard lock(mutex_);
-  return load_.expected_wait(depth_.load(std::memory_order_relaxed), now());
+  return load_.expected_wait(depth_.load(std::memory_order_relaxed), clock_.now());
 }
 
 void DeviceQueue::release(Ticket& ticket) {
   const std::lock_guard lock(mutex_);
-  const Nanoseconds ended = now();
+  const Nanoseconds ended = clock_.now();
   load_.depth_was(depth_.fetch_sub(1, std::memory_order_relaxed), ended);
   load_.served(ended - ticket.granted_at_);
   order_.finish(ticket.entry_, ended - ticket.granted_at_);

@@ -22,7 +22,9 @@ namespace outboard::serve {
 
 class DeviceQueue {
  public:
-  explicit DeviceQueue(std::size_t slots) : slots_(slots), free_(slots), load_(slots) {}
+  // `clock`: by which the device's time is counted; borrowed.
+  explicit DeviceQueue(std::size_t slots, const Clock& clock = Clock::monotonic())
+      : slots_(slots), clock_(clock), free_(slots), load_(slots) {}
   DeviceQueue(const DeviceQueue&) = delete;
   DeviceQueue& operator=(const DeviceQueue&) = delete;
 
@@ -74,6 +76,7 @@ class DeviceQueue {
   void release(Ticket& ticket);
 
   const std::size_t slots_;
+  const Clock& clock_;
   mutable std::mutex mutex_;
   std::size_t free_;
   FairOrder order_;

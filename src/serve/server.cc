@@ -10,6 +10,7 @@
 #include "base/check.h"
 #include "base/limits.h"
 #include "base/log.h"
+#include "serve/worker/workers.h"
 
 namespace outboard::serve {
 namespace {
@@ -31,6 +32,11 @@ Server::Server(std::unique_ptr<engine::Engine> engine, std::unique_ptr<Store> st
               std::move(options.has_share), std::move(options.store), std::move(store),
               options.sessions, options.local_models, random_id()) {
   shared_.workers = options.workers;
+  if (options.workers)
+    shared_.tenants.on_weight(
+        [workers = options.workers](const std::string& tenant, double weight) {
+          workers->set_weight(tenant, weight);
+        });
 }
 
 Result<std::unique_ptr<Server>> Server::start(std::unique_ptr<engine::Engine> engine,
@@ -48,6 +54,7 @@ Result<std::unique_ptr<Server>> Server::start(std::unique_ptr<engine::Engine> en
 Result<void> Server::set_up_lobby(const Security& security) {
   Lobby::Options options;
   OB_TRY(options.tls, wire::TlsContext::server(security.identity));
+  options.time_limit = security.time_to_prove;
   tokens_ = std::make_unique<Tokens>(security.tokens_path);
   options.check = [this](Greeted& greeted, std::string_view token) -> Result<void> {
     OB_TRY(Proof proof, tokens_->check(token));

@@ -19,6 +19,7 @@
 #include <thread>
 #include <vector>
 
+#include "base/limits.h"
 #include "base/result.h"
 #include "engine/engine.h"
 #include "serve/lobby.h"
@@ -38,6 +39,7 @@ struct Security {
   std::vector<wire::Endpoint> listen;  // with TLS, and only for who has a token
   wire::TlsIdentity identity;
   std::string tokens_path;
+  std::chrono::milliseconds time_to_prove = limits::kHandshakeTimeout;  // a token
 };
 
 struct ServerOptions {

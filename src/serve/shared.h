@@ -42,7 +42,8 @@ class Workers;
 
 struct Settings {
   std::string software = "outboard";
-  std::size_t slots = 1;  // Runs that compute at the same time
+  std::size_t slots = 1;                            // Runs that compute at the same time
+  const Clock* device_clock = &Clock::monotonic();  // by which they are shared out; borrowed
   std::size_t max_connections = 4096;
   std::uint64_t max_in_flight_bytes = std::uint64_t{4} << 30;  // inputs of all Runs under way
   std::size_t kept_buffer_bytes = std::size_t{256} << 20;
@@ -63,7 +64,7 @@ struct Shared {
       : settings(std::move(settings_)),
         server_id(std::move(id)),
         engine(std::move(engine_)),
-        queue(settings.slots),
+        queue(settings.slots, *settings.device_clock),
         engine_of([shared = engine, isolate](const TenantSpec& tenant) {
           auto own = isolate ? isolate(tenant) : nullptr;
           return own ? own : shared;

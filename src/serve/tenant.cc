@@ -67,9 +67,10 @@ TenantSpec Tenant::spec() const {
   return spec_;
 }
 
-void Tenant::update(const TenantSpec& spec) {
+bool Tenant::update(const TenantSpec& spec) {
   const std::lock_guard lock(mutex_);
-  if (spec_ == spec) return;
+  if (spec_ == spec) return false;
+  const bool has_new_weight = spec_.weight != spec.weight;
   spec_ = spec;
   in_flight_limit_ = or_unlimited(spec.limits.in_flight_bytes);
   concurrent_limit_ = or_unlimited(spec.limits.concurrent_runs);
@@ -77,6 +78,7 @@ void Tenant::update(const TenantSpec& spec) {
   store_->set_limit(spec.limits.store_bytes > 0 ? spec.limits.store_bytes : default_store_bytes_);
   sessions_.set_quota(spec.limits.sessions, spec.limits.device_memory_bytes);
   queue_.set_weight(flow_, spec.weight);
+  return has_new_weight;
 }
 
 Result<void> Tenant::run_begins(Nanoseconds now) {
@@ -126,11 +128,19 @@ Tenant::Place Tenants::place_of(const TenantSpec& spec) {
 }
 
 Result<Tenant*> Tenants::get(const TenantSpec& spec) {
-  const std::lock_guard lock(mutex_);
-  if (const auto found = others_.find(spec.name); found != others_.end()) {
-    found->second->update(spec);
-    return found->second.get();
+  if (Tenant* const there = find(spec.name)) {
+    apply(spec, *there);
+    return there;
   }
+  OB_TRY(Tenant* const made, make(spec));
+  if (on_weight_) on_weight_(spec.name, spec.weight);
+  return made;
+}
+
+Result<Tenant*> Tenants::make(const TenantSpec& spec) {
+  const std::lock_guard lock(mutex_);
+  if (const auto found = others_.find(spec.name); found != others_.end())
+    return found->second.get();
   OB_CHECK_OK(check_tenant_name(spec.name));
   OB_TRY(auto store,
          Store::open({.folder = store_options_.folder + "/tenants/" + spec.name,
@@ -146,9 +156,17 @@ Result<Tenant*> Tenants::get(const TenantSpec& spec) {
 }
 
 void Tenants::update(const TenantSpec& spec) {
+  if (Tenant* const tenant = find(spec.name)) apply(spec, *tenant);
+}
+
+Tenant* Tenants::find(const std::string& name) const {
   const std::lock_guard lock(mutex_);
-  if (const auto found = others_.find(spec.name); found != others_.end())
-    found->second->update(spec);
+  const auto found = others_.find(name);
+  return found == others_.end() ? nullptr : found->second.get();
+}
+
+void Tenants::apply(const TenantSpec& spec, Tenant& tenant) const {
+  if (tenant.update(spec) && on_weight_) on_weight_(spec.name, spec.weight);
 }
 
 std::uint32_t Tenants::queue_depth() const {

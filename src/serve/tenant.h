@@ -15,6 +15,7 @@
 #include <mutex>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "base/clock.h"
@@ -52,6 +53,8 @@ struct TenantSpec {
 // with a '.' first, not "local".
 Result<void> check_tenant_name(std::string_view name);
 
+// Called with a tenant's weight when the tenant is made, and when it has changed.
+using OnWeight = std::function<void(const std::string& tenant, double weight)>;
 // Which engine computes for a tenant: one that all share, or one of its own (a worker process).
 using EngineOf = std::function<std::shared_ptr<engine::Engine>(const TenantSpec& tenant)>;
 // Whether it has a share of the device that something else sees to (the kernel), so that its Runs
@@ -108,7 +111,7 @@ class Tenant {
 
  private:
   friend class Tenants;
-  void update(const TenantSpec& spec);
+  bool update(const TenantSpec& spec);  // whether its weight has changed
 
   const std::string name_;
   mutable std::mutex mutex_;
@@ -139,16 +142,21 @@ class Tenants {
   // The tenant of this name, made when it comes first, with the limits that `spec` has. Errors are
   // those of Store::open.
   Result<Tenant*> get(const TenantSpec& spec);
-  void update(const TenantSpec& spec);     // if it is there
-  std::vector<const Tenant*> all() const;  // "local" first
-  std::uint32_t queue_depth() const;       // of all
+  void update(const TenantSpec& spec);                             // if it is there
+  void on_weight(OnWeight call) { on_weight_ = std::move(call); }  // before there is another tenant
+  std::vector<const Tenant*> all() const;                          // "local" first
+  std::uint32_t queue_depth() const;                               // of all
 
  private:
   Tenant::Place place_of(const TenantSpec& spec);
+  Tenant* find(const std::string& name) const;
+  Result<Tenant*> make(const TenantSpec& spec);
+  void apply(const TenantSpec& spec, Tenant& tenant) const;
   void note(const Tenant& tenant);
 
   const EngineOf engine_of_;
   const HasShare has_share_;
+  OnWeight on_weight_;
   DeviceQueue& queue_;
   std::atomic<bool> has_own_queues_{false};
   const Store::Options store_options_;

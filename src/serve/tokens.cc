@@ -12,6 +12,7 @@
 #include <array>
 #include <ctime>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "base/check.h"
 #include "base/log.h"
@@ -219,28 +220,29 @@ Result<Proof> check_token(const TokenList& list, std::string_view token, std::in
   return Proof{found->id, *tenant};
 }
 
-bool Tokens::refresh_locked() {
+void Tokens::refresh_locked() {
   struct stat status{};
   const bool exists = ::stat(path_.c_str(), &status) == 0;
   const std::int64_t at_ns =
       exists ? status.st_mtim.tv_sec * 1'000'000'000 + status.st_mtim.tv_nsec : 0;
   const auto inode = exists ? static_cast<std::int64_t>(status.st_ino) : 0;
-  if (at_ns == seen_ns_ && inode == seen_inode_) return false;
+  if (at_ns == seen_ns_ && inode == seen_inode_) return;
   auto list = read_tokens(path_);
   if (!list) {
     // Whoever had access keeps it until the file can be read; nobody new gets any by the mistake.
     log_error("tokens not read reason=\"{}\"", list.error().message);
-    return false;
+    return;
   }
   seen_ns_ = at_ns;
   seen_inode_ = inode;
   list_ = std::move(*list);
-  return true;
+  is_news_ = true;
 }
 
 bool Tokens::refresh() {
   const std::lock_guard lock(mutex_);
-  return refresh_locked();
+  refresh_locked();
+  return std::exchange(is_news_, false);
 }
 
 Result<Proof> Tokens::check(std::string_view token) {

@@ -53,17 +53,18 @@ class Tokens {
  public:
   explicit Tokens(std::string path) : path_(std::move(path)) {}
   Result<Proof> check(std::string_view token);
-  // Reads the file if it has changed; true when it had.
+  // Reads the file if it has changed; true when it had since the last call of this.
   bool refresh();
   // Whether a token that admitted once still does; and what its tenant may have now.
   bool admits(std::string_view id);
   std::vector<TenantSpec> tenants();
 
  private:
-  bool refresh_locked();
+  void refresh_locked();
   const std::string path_;
   std::mutex mutex_;
   TokenList list_;
+  bool is_news_ = false;  // what refresh() has not told yet
   std::int64_t seen_ns_ = -1, seen_inode_ = -1;
 };
 

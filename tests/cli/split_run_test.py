@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """`outboard split run` and `serve --peers` as programs: nodes that are servers compute one inference together, over TCP on
 loopback and over network namespaces, and what goes wrong ends in a sentence and a Run on one node."""
+import contextlib
 import json
+import os
 import pathlib
+import signal
 import subprocess
 import sys
 import tempfile
@@ -78,6 +81,26 @@ class Node:
         self.process.kill()
         self.process.wait()
         self.log.close()
+
+    def status(self):
+        return json.loads(subprocess.check_output([OUTBOARD, "status", self.address, "--json"], timeout=LIMIT_S))
+
+
+def sockets(pid):
+    """Inodes of a process's sockets."""
+    inodes = set()
+    for file in pathlib.Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+            link = os.readlink(file)
+            if link.startswith("socket:["):
+                inodes.add(link[8:-1])
+    return inodes
+
+
+def network_sockets():
+    """Inodes of all sockets of this machine that are not of within it."""
+    lines = (line for name in ("tcp", "tcp6", "udp", "udp6") for line in pathlib.Path(f"/proc/net/{name}").read_text().splitlines()[1:])
+    return {line.split()[9] for line in lines}
 
 
 class SplitRun(unittest.TestCase):
@@ -163,9 +186,33 @@ class SplitRun(unittest.TestCase):
     def test_a_session_of_an_ordinary_program_is_split_and_survives_the_loss_of_the_peer(self):
         peer = self.node("peer")
         host = self.node("host", "--peers", peer.address, "--peers-gain", "0")
+        self.split_until(peer.end, host)
+
+    def test_bands_are_computed_in_workers_which_have_no_network(self):
+        peer = self.node("peer", "--isolation", "on")
+        host = self.node("host", "--peers", peer.address, "--peers-gain", "0", "--isolation", "on")
+
+        def look_and_end_a_worker():
+            network = network_sockets()
+            for node in (peer, host):
+                pid = node.process.pid
+                self.assertNotIn("libonnxruntime", pathlib.Path(f"/proc/{pid}/maps").read_text())
+                self.assertTrue(sockets(pid) & network, "the links are the server's")
+                workers = [row["pid"] for row in node.status()["workers"] if row["sessions"] > 0]
+                self.assertTrue(workers)
+                for worker in workers:
+                    self.assertIn("libonnxruntime", pathlib.Path(f"/proc/{worker}/maps").read_text())
+                    self.assertTrue(sockets(worker), "the way to its server")
+                    self.assertFalse(sockets(worker) & network)
+            os.kill(workers[-1], signal.SIGKILL)
+
+        self.split_until(look_and_end_a_worker, host)
+
+    def split_until(self, meanwhile, host):
+        """An ordinary program's session at `host` is split; then something happens, and its results stay right."""
         large = self.folder / "large.onnx"
         write_model(large, size=160, channels=32)
-        log, lost = self.folder / "host.log", self.folder / "lost"
+        log, lost = pathlib.Path(host.log.name), self.folder / "lost"
         program = subprocess.Popen([OUTBOARD, "run", "--server", host.address, "--mode", "remote", "--", sys.executable, "-c",
                                     PROGRAM, str(large), str(log), str(lost)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                                    text=True)
@@ -177,7 +224,7 @@ class SplitRun(unittest.TestCase):
                 break
         else:
             self.fail(f"the session was not split: {''.join(said)}{log.read_text()}")
-        peer.end()
+        meanwhile()
         lost.touch()
         rest = program.stdout.read()
         self.assertEqual(program.wait(LIMIT_S), 0, rest)

@@ -48,7 +48,8 @@ class Server(harness.LoggedServer):
         return json.loads(self.line(lambda line: json.loads(line)["event"] == event))
 
     def use(self):
-        harness.check_output([harness.OUTBOARD, "profile", MODEL, "--server", self.address, "--seconds", "0.2"])
+        while json.loads(harness.check_output([harness.OUTBOARD, "status", self.address, "--json"]))["runs"] <= 10:
+            harness.check_output([harness.OUTBOARD, "profile", MODEL, "--server", self.address, "--seconds", "0.2"])
 
     def end(self):
         self.kill()

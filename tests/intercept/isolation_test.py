@@ -160,13 +160,18 @@ class OneId(unittest.TestCase):
         trace = work / "isolation-trace.json"
         with Server("127.0.0.1:0", "--isolation", "on", "--log", "json", "--log-level", "debug") as server:
             Outboard(server, [PYTHON, "-c", FILL, str(MODELS / "fill.onnx"), "3", "4", "5"], "--mode", "remote", "--trace",
-                     str(trace))
-            log = (work / f"server{Server.count}" / "server.log").read_text().splitlines()
-        events = json.loads(trace.read_text())
-        events = events if isinstance(events, list) else events["traceEvents"]
-        runs = [e["args"] for e in events if e.get("args", {}).get("place") == "server"]
-        self.assertEqual(len(runs), 3)
-        self.assertEqual(len({run["id"] for run in runs}), 3)
+                     str(trace), environment={"OUTBOARD_HEDGING": "off"})
+            events = json.loads(trace.read_text())
+            events = events if isinstance(events, list) else events["traceEvents"]
+            places = [e["args"]["place"] for e in events if "place" in e.get("args", {})]
+            self.assertEqual(len(places), 3)
+            # On a busy machine a Run may have been answered here because its server was late.
+            runs = [e["args"] for e in events if e.get("args", {}).get("place") == "server"]
+            self.assertTrue(runs)
+            self.assertEqual(len({run["id"] for run in runs}), len(runs))
+            path = work / f"server{Server.count}" / "server.log"
+            wait_for(lambda: all(path.read_text().count(run["id"]) >= 2 for run in runs), "the server's and its worker's lines")
+            log = path.read_text().splitlines()
         for run_arguments in runs:
             self.assertGreater(run_arguments["hop_us"], 0)
             found = [json.loads(line) for line in log if run_arguments["id"] in line]
@@ -177,7 +182,7 @@ class OneId(unittest.TestCase):
             self.assertIn(f"run done id={run_arguments['id']}", said["line"])
         names = [e["args"]["name"] for e in events if e.get("name") == "process_name"]
         self.assertTrue(any(name.startswith("workers of ") for name in names), names)
-        self.assertEqual(len([e for e in events if e.get("name") == "engine"]), 3)
+        self.assertEqual(len([e for e in events if e.get("name") == "engine"]), len(runs))
 
 
 def without_seccomp():

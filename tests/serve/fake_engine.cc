@@ -4,6 +4,7 @@
 #include <signal.h>
 
 #include <algorithm>
+#include <cstring>
 #include <ctime>
 #include <fstream>
 #include <iterator>
@@ -112,9 +113,8 @@ class Session final : public engine::Session {
     if (word_ == "texts")
       return std::unique_ptr<engine::RunOutputs>(
           std::make_unique<Texts>(inputs[0].data.size() / sizeof(float) << 18));
-    if (word_ == "block" && !wait(static_cast<Control&>(*control)))
+    if (word_ == "block" && !wait(inputs[0], static_cast<Control&>(*control)))
       return tl::make_unexpected(Error{ErrorKind::kCancelled, "terminated", 1});
-    if (word_.starts_with("sleep")) sleep(std::chrono::milliseconds(std::stoi(word_.substr(5))));
     if (word_.starts_with("burn")) burn(std::chrono::milliseconds(std::stoi(word_.substr(4))));
     const engine::OutputBuffer* const buffer = wanted.empty() ? nullptr : wanted[0].buffer;
     if (buffer != nullptr && buffer->data.size() != inputs[0].data.size())
@@ -136,8 +136,10 @@ class Session final : public engine::Session {
   static std::string as_text(const std::vector<float>& values) {
     return {reinterpret_cast<const char*>(values.data()), values.size() * sizeof(float)};
   }
-  bool wait(Control& control) {
+  bool wait(const engine::InputView& input, Control& control) {
     std::unique_lock lock(stage_->mutex);
+    if (input.data.size() >= sizeof(float))
+      std::memcpy(&stage_->latest, input.data.data(), sizeof(float));
     ++stage_->running;
     stage_->most = std::max(stage_->most, stage_->running);
     stage_->changed.notify_all();
@@ -156,15 +158,6 @@ class Session final : public engine::Session {
       return std::chrono::seconds(now.tv_sec) + Nanoseconds(now.tv_nsec);
     };
     for (const Nanoseconds end = used() + time; used() < end;) {
-    }
-  }
-
-  void sleep(Nanoseconds time) const {
-    const Nanoseconds begin = Clock::monotonic().now();
-    std::this_thread::sleep_for(time);
-    const std::int64_t over = (Clock::monotonic().now() - begin - time).count();
-    std::int64_t most = stage_->overslept_ns;
-    while (over > most && !stage_->overslept_ns.compare_exchange_weak(most, over)) {
     }
   }
 

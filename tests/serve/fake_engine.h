@@ -5,8 +5,7 @@
 //   "fixed"   a float input and output of 65536 elements, written to the caller's memory if there
 //   is
 //             some; "lying" says so of its output, which is as long as its input
-//   "sleep7"  the same as "echo", but a Run takes 7 ms, as on a device that nothing interrupts
-//   "burn7"   the same, but a Run takes 7 ms of its thread's processor time
+//   "burn7"   the same as "echo", but a Run takes 7 ms of its thread's processor time
 //   "crash"   dies by a signal when it runs, "crash-open" when it is opened
 //   "hang"    never ends a Run, whatever its control says; "hang-open" never opens
 //   "big"     one output of a MiB for each element of the input
@@ -36,13 +35,13 @@ class FakeEngine final : public engine::Engine {
   struct Stage {
     std::mutex mutex;
     std::condition_variable changed;
-    int running = 0;  // Runs of "block" that have begun and not ended
-    int most = 0;     // at the same time, ever
-    int permits = 0;  // Runs that may end
+    int running = 0;   // Runs of "block" that have begun and not ended
+    int most = 0;      // at the same time, ever
+    int permits = 0;   // Runs that may end
+    float latest = 0;  // first element of the input of the one that began last
     bool openings_held = false;
     int opening = 0;
     std::atomic<int> opened{0}, alive{0};
-    std::atomic<std::int64_t> overslept_ns{0};   // most of a Run of "sleep" beyond its time
     std::function<std::vector<float>()> escape;  // set before the engine is used
     std::atomic<const void*> last_input{nullptr}, last_output{nullptr};  // of a Run
 

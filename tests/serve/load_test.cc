@@ -7,10 +7,10 @@
 #include <unistd.h>
 
 #include <cstdio>
-#include <fstream>
 #include <latch>
 #include <thread>
 
+#include "base/memory.h"
 #include "tests/serve/support.h"
 #include "wire/transport/endpoint.h"
 
@@ -24,14 +24,6 @@ std::size_t entries_of(const char* folder) {
 }
 std::size_t descriptors() { return entries_of("/proc/self/fd"); }
 std::size_t threads() { return entries_of("/proc/self/task"); }
-
-// Memory that is really taken, of this process alone.
-std::size_t resident_bytes() {
-  std::ifstream file("/proc/self/statm");
-  std::size_t total = 0, resident = 0;
-  file >> total >> resident;
-  return resident * static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
-}
 
 void allow_descriptors(rlim_t count) {
   rlimit limit{};

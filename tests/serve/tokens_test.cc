@@ -84,6 +84,11 @@ TEST_F(TokensTest, AServerSeesWhatChanges) {
   EXPECT_TRUE(tokens.refresh());
   EXPECT_FALSE(tokens.refresh());
   EXPECT_FALSE(tokens.admits(token.substr(0, 8)));
+  // Also what somebody's token was the first to find.
+  const std::string third = add_token(path, {"carol", 1, {}}, 100, 0).value();
+  EXPECT_TRUE(tokens.check(third));
+  EXPECT_TRUE(tokens.refresh());
+  EXPECT_FALSE(tokens.refresh());
   // A file that cannot be read leaves things as they are.
   const std::string other = add_token(path, {"bob", 1, {}}, 100, 0).value();
   ASSERT_TRUE(tokens.check(other));

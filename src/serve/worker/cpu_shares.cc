@@ -9,7 +9,7 @@ namespace {
 
 constexpr int kNiceOfOne = 5;
 constexpr double kFactor = 1.25;
-constexpr double kIdle = 8;  // a machine of which they use less has enough for all
+constexpr double kIdle = 4;  // a machine of which they use less has enough for all
 
 double seconds(Nanoseconds time) { return std::chrono::duration<double>(time).count(); }
 
@@ -39,12 +39,18 @@ std::vector<CpuShares::Priority> CpuShares::look(const std::vector<Worker>& work
     uses.emplace(worker.pid, use);
   }
   uses_ = std::move(uses);
+  const double fair = std::max(used, cores_ / kIdle) / weights;
+  double most = 0;
+  for (const Worker& worker : workers)
+    most = std::max(most, uses_.at(worker.pid).cores / worker.weight);
   std::vector<Priority> priorities;
   for (const Worker& worker : workers) {
-    const double share = std::max(used, cores_ / kIdle) * worker.weight / weights;
-    const double beyond = std::clamp(uses_.at(worker.pid).cores / share - 1, 0.0, 1.0);
-    const int steps = static_cast<int>(std::lround(kStepsADouble * beyond));
-    priorities.push_back({worker.pid, std::min(nice_of(worker.weight) + steps, kLowestNice)});
+    const double own = uses_.at(worker.pid).cores / worker.weight;
+    double steps = kSteps * std::clamp(kGain * (own / fair - 1), 0.0, 1.0);
+    if (steps > 0)
+      steps = std::clamp(kSteps - kApart * std::log(most / own) / std::log(kFactor), 0.0, steps);
+    const int nice = nice_of(worker.weight) + static_cast<int>(std::lround(steps));
+    priorities.push_back({worker.pid, std::min(nice, kLowestNice), steps >= kSteps});
   }
   return priorities;
 }

@@ -2,17 +2,20 @@
 // Calls into a worker: connections, models, limits. worker_process.cc has the process.
 #include "serve/worker/worker.h"
 
+#include <sched.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 
 #include <array>
 #include <cerrno>
+#include <cstdlib>
 #include <ctime>
-#include <fstream>
+#include <filesystem>
 #include <system_error>
 #include <utility>
 
 #include "base/log.h"
+#include "base/memory.h"
 #include "wire/transport/socket.h"
 
 namespace outboard::serve {
@@ -125,6 +128,20 @@ bool Worker::set_nice(int nice) {
   return !end_ && ::setpriority(PRIO_PGRP, static_cast<id_t>(pid_), nice) == 0;
 }
 
+void Worker::set_yields(bool yields) {
+  const std::lock_guard lock(mutex_);
+  if (end_) return;
+  if (std::exchange(yields_, yields) != yields) yields_to_be_set_ = 2;
+  if (yields_to_be_set_ == 0) return;
+  --yields_to_be_set_;
+  constexpr sched_param kNone{};
+  std::error_code ignored;
+  const std::string folder = fmt::format("/proc/{}/task", pid_);
+  for (const auto& task : std::filesystem::directory_iterator(folder, ignored))
+    (void)::sched_setscheduler(std::atoi(task.path().filename().c_str()),
+                               yields ? SCHED_IDLE : SCHED_OTHER, &kNone);
+}
+
 Nanoseconds Worker::cpu_time() const {
   const std::lock_guard lock(mutex_);
   clockid_t clock{};
@@ -174,12 +191,6 @@ std::optional<Worker::End> Worker::how_it_ended(Nanoseconds patience) {
   return end_;
 }
 
-std::uint64_t Worker::resident_bytes() const {
-  // "VmRSS:  1234 kB"; nobody's memory map is read, which costs the worker nothing.
-  std::ifstream status("/proc/" + std::to_string(pid_) + "/status");
-  for (std::string line; std::getline(status, line);)
-    if (line.starts_with("VmRSS:")) return std::strtoull(line.c_str() + 6, nullptr, 10) << 10;
-  return 0;
-}
+std::uint64_t Worker::resident_bytes() const { return outboard::resident_bytes(pid_); }
 
 }  // namespace outboard::serve

@@ -110,6 +110,9 @@ class Worker {
   void belongs_to(const std::string& tenant, double weight);  // one that was started ahead
   // The priority of all its threads; false: it is not allowed, or the process has ended.
   bool set_nice(int nice);
+  // Whether all its threads get only what nobody else wants of the processor. To be called again
+  // and again: a thread that is being made may be missed once.
+  void set_yields(bool yields);
   Nanoseconds cpu_time() const;  // of all its threads; zero: it has ended
   std::uint64_t resident_bytes() const;
   std::size_t sessions() const;
@@ -146,6 +149,8 @@ class Worker {
   std::size_t sessions_ = 0;
   Nanoseconds idle_since_ = started_;
   bool retiring_ = false;
+  bool yields_ = false;
+  int yields_to_be_set_ = 0;  // times
   Nanoseconds kill_at_ = Nanoseconds::max();
   std::string why_;  // ended by the server
   std::string last_line_;

@@ -112,8 +112,10 @@ void Workers::keep_shares() {
       by_pid.emplace(worker->pid(), std::move(worker));
     }
     // Each time, for threads that were being made the last time.
-    for (const auto& [pid, nice] : shares.look(used, Clock::monotonic().now()))
+    for (const auto& [pid, nice, yields] : shares.look(used, Clock::monotonic().now())) {
       by_pid.at(pid)->set_nice(nice);
+      by_pid.at(pid)->set_yields(yields);
+    }
   }
 }
 
@@ -127,17 +129,11 @@ std::unique_ptr<engine::Engine> Workers::engine_for(const TenantSpec& tenant) {
 
 // Called with the mutex held: below the limit, if need be by ending what has been quiet longest.
 Result<void> Workers::make_room() {
-  std::erase_if(all_, [](const auto& weak) {
-    const auto worker = weak.lock();
-    return !worker || worker->has_ended();
-  });
-  if (all_.size() < options_.most) return {};
-  std::vector<std::shared_ptr<Worker>> alive;
-  for (const auto& weak : all_)
-    if (auto worker = weak.lock()) alive.push_back(std::move(worker));
-  std::sort(alive.begin(), alive.end(),
-            [](const auto& a, const auto& b) { return a->last_used() < b->last_used(); });
-  for (const auto& worker : alive) {
+  auto workers = alive_locked();
+  all_.assign(workers.begin(), workers.end());
+  if (workers.size() < options_.most) return {};
+  std::ranges::sort(workers, {}, [](const auto& worker) { return worker->last_used(); });
+  for (const auto& worker : workers) {
     if (!worker->retire_if_quiet()) continue;
     worker->how_it_ended(std::chrono::seconds(5));
     return {};
@@ -148,19 +144,20 @@ Result<void> Workers::make_room() {
 
 Result<std::shared_ptr<Worker>> Workers::make(const TenantSpec& tenant) {
   const std::lock_guard lock(mutex_);
-  const int nice = nice_of(tenant.weight);
+  const auto known = weights_.find(tenant.name);
+  const double weight = known == weights_.end() ? tenant.weight : known->second;
+  const int nice = nice_of(weight);
   if (spare_ && nice == nice_of(1)) {
     auto taken = std::exchange(spare_, nullptr);
     if (taken->enter()) {
-      taken->belongs_to(tenant.name, tenant.weight);
+      taken->belongs_to(tenant.name, weight);
       return taken;
     }
   }
   OB_CHECK_OK(make_room());
   std::vector<std::string> command = options_.command;
   command.insert(command.end(), {"--nice", std::to_string(nice)});
-  OB_TRY(auto worker,
-         Worker::start({std::move(command), tenant.name, options_.idle_time, tenant.weight}));
+  OB_TRY(auto worker, Worker::start({std::move(command), tenant.name, options_.idle_time, weight}));
   if (!worker->enter()) {
     const auto end = worker->how_it_ended(std::chrono::seconds(5));
     return error(ErrorKind::kOverloaded, "the worker ended at once ({})", end ? end->sentence : "");
@@ -171,8 +168,27 @@ Result<std::shared_ptr<Worker>> Workers::make(const TenantSpec& tenant) {
   return worker;
 }
 
+void Workers::set_weight(const std::string& tenant, double weight) {
+  const std::lock_guard lock(mutex_);
+  weights_[tenant] = weight;
+  for (const auto& worker : alive_locked()) {
+    if (worker->tenant() != tenant) continue;
+    worker->belongs_to(tenant, weight);
+    // Where the kernel shares, the next look lowers it again if it uses more than its new share.
+    if (!worker->set_nice(nice_of(weight)) && !worker->has_ended())
+      log_warn(
+          "worker keeps its priority tenant={} pid={} reason=\"the server may not raise its "
+          "workers' priority\"",
+          tenant, worker->pid());
+  }
+}
+
 std::vector<std::shared_ptr<Worker>> Workers::alive() const {
   const std::lock_guard lock(mutex_);
+  return alive_locked();
+}
+
+std::vector<std::shared_ptr<Worker>> Workers::alive_locked() const {
   std::vector<std::shared_ptr<Worker>> alive;
   for (const auto& weak : all_)
     if (auto worker = weak.lock(); worker && !worker->has_ended())

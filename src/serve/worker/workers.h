@@ -69,6 +69,9 @@ class Workers : public std::enable_shared_from_this<Workers> {
   bool share_cpu() const { return share_cpu_; }
   BufferPool& output_memory() { return output_memory_; }  // of Runs, kept for the next ones
 
+  // Of a tenant from now on: its worker's priority at once, and that of the next one.
+  void set_weight(const std::string& tenant, double weight);
+
   // A process for the tenant, which is entered. kOverloaded: too many, all at work.
   Result<std::shared_ptr<Worker>> make(const TenantSpec& tenant);
 
@@ -86,6 +89,7 @@ class Workers : public std::enable_shared_from_this<Workers> {
   explicit Workers(Options options) : options_(std::move(options)) {}
   Result<void> make_room();
   std::vector<std::shared_ptr<Worker>> alive() const;
+  std::vector<std::shared_ptr<Worker>> alive_locked() const;  // called with the mutex held
   void keep_shares();
 
   const Options options_;
@@ -94,6 +98,7 @@ class Workers : public std::enable_shared_from_this<Workers> {
   mutable std::mutex mutex_;
   std::shared_ptr<Worker> spare_;  // the one that gave the facts, until a tenant takes it
   std::vector<std::weak_ptr<Worker>> all_;
+  std::map<std::string, double> weights_;  // of set_weight(), by tenant
   std::atomic<std::uint64_t> started_{0}, failed_{0};
   bool share_cpu_ = false;
   std::condition_variable stopped_;
