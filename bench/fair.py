@@ -28,7 +28,7 @@ SERVER_CORE, CLIENT_CORE = (0, 1) if len(os.sched_getaffinity(0)) > 1 else (0, 0
 
 def run(quick):
     bench = common.Bench("fair", quick=quick)
-    requests, repetitions = (60, 1) if quick else (300, 3)
+    requests, repetitions = (60, 1) if quick else (200, 3)
     return compare(bench, "off", requests, repetitions, lambda alone, longest: alone + longest)
 
 

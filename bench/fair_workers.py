@@ -9,5 +9,5 @@ import fair
 
 def run(quick):
     bench = common.Bench("fair-workers", quick=quick)
-    requests, repetitions = (60, 1) if quick else (150, 2)
+    requests, repetitions = (60, 1) if quick else (200, 3)
     return fair.compare(bench, "on", requests, repetitions, lambda alone, _: 2 * alone)
