@@ -37,7 +37,7 @@ class Device:
     """A program that makes Runs of a model, in `mode` auto, remote, local, or None: without Outboard. It gets its share
     of a core by limit(), so that starting and warming up cost nobody's time."""
 
-    def __init__(self, bed, model, mode=None, servers=(), trace=None):
+    def __init__(self, bed, model, mode=None, servers=(), trace=None, environment=None):
         command = [common.program("bench/bench_device"), common.ort_library(), common.model(model)]
         if mode is not None:
             options = [option for server in servers for option in ("--server", server.address)]
@@ -45,7 +45,8 @@ class Device:
             # The input is the same each time: coded, it would travel as its hash.
             command = [common.program(), "run", "--mode", mode, "--coding", "off", *options, "--", *command]
         self._bed, self._trace = bed, trace
-        self.process = bed.popen(command, core=cores()[0], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.process = bed.popen(command, core=cores()[0], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+                                 env={**os.environ, **(environment or {})})
         if self.process.stdout.readline() != "ready\n":
             raise common.Missing(f"the device's program did not start with {model} in mode {mode}")
 

@@ -60,6 +60,7 @@ class Connection {
 
   Stream& stream() { return *stream_; }
   void shut_down() { bottom_->shut_down(); }  // any thread
+  void abandon() { bottom_->abandon(); }      // any thread
   // Whether bytes that the peer sent ahead lie in the buffer (a watcher must look there first).
   std::size_t buffered_bytes() const { return end_ - begin_; }
   // The same bytes; they hold until the next receive.

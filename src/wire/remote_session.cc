@@ -248,9 +248,16 @@ Result<RunAccount> Client::run_on(Pooled& pooled, RunRequest& request,
       [&connection, id, waits = options_.waits_when_cancelled](bool politely) {
         const bool asked =
             politely && connection.try_send({.kind = FrameKind::kCancel, .request_id = id});
-        if (!asked || !waits) connection.shut_down();
+        if (!asked) {
+          connection.abandon();
+        } else if (!waits) {
+          connection.shut_down();
+        }
       },
-      [&connection] { return connection.moved_bytes(); });
+      [&connection, before = pooled.moved_bytes.value_or(0)] {
+        const std::uint64_t moved = connection.moved_bytes();
+        return moved > before ? moved - before : 0;
+      });
   OB_CHECK_OK(send_request(connection,
                            {.kind = FrameKind::kRun, .request_id = id, .deadline_us = deadline_us},
                            request, inputs));
@@ -332,7 +339,7 @@ Result<RunAccount> RemoteSession::run(std::span<const std::uint32_t> outputs,
     if (pooled.hello_ahead != 0) {
       OB_CHECK_OK(client_.open_ahead(pooled, *this));
     } else if (!pooled.open_handles.contains(handle_)) {
-      const CancelWatch watch(cancel, [&pooled](bool) { pooled.connection.shut_down(); });
+      const CancelWatch watch(cancel, [&pooled](bool) { pooled.connection.abandon(); });
       if (auto opened = client_.open_on(pooled, *this, client_.options_.stall_timeout); !opened)
         account = tl::make_unexpected(std::move(opened).error());
     }

@@ -325,11 +325,13 @@ class Worlds : public testing::Test {
     ClientProcess& client;
     Network& network;
   };
-  milliseconds local_{200};  // what a Run takes here
+  milliseconds local_{200};   // what a Run takes here
+  std::size_t elements_ = 0;  // of each input; 0: 1 to 64
+  std::uint64_t share_ = 10;
 
-  // With a tenth of the seeds of a fault.
+  // With a tenth of the seeds of a fault, or `share_`.
   void play(const intercept::Config& base, const std::function<void(World, std::uint64_t)>& body) {
-    const Seeds seeds = Seeds::of_environment(10);
+    const Seeds seeds = Seeds::of_environment(share_);
     set_log_sink(seeds.log_sink());
     const std::string folder = fmt::format("/tmp/outboard-sim-{}-worlds", ::getpid());
     for (std::uint64_t seed = seeds.first; seed <= seeds.last && !HasFailure(); ++seed) {
@@ -348,6 +350,7 @@ class Worlds : public testing::Test {
                            .remote = std::chrono::microseconds(random.between(1'000, 40'000)),
                            .local = local_};
         ClientProcess client(kFirstClient, network, model, config);
+        if (elements_ > 0) client.set_elements(elements_, elements_);
         client.start(3, 20ms, seed);
         EXPECT_TRUE(wait_until([&] { return client.server_runs() > 300; }, 60s));
         body({server, client, network}, seed);
@@ -382,14 +385,93 @@ TEST_F(Worlds, BytesThatLeaveOrComeAreASignOfLife) {
     set_log_sink([](LogLevel, std::string_view text) {
       if (text.find("has said nothing") != std::string_view::npos) ++silences;
     });
-    world.network.set_trouble(Trouble::kSlow);
-    world.client.set_most_elements(100'000);
+    world.network.set_rate(200'000);
+    world.client.set_elements(1, 100'000);
     const std::uint64_t before = world.client.server_runs();
     EXPECT_TRUE(wait_until([&] { return world.client.server_runs() > before + 12; }, 120s));
     world.client.stop();
     set_log_sink([](LogLevel, std::string_view) {});
     EXPECT_EQ(silences, 0);
     EXPECT_EQ(world.client.figures().local_runs, 0u);
+    EXPECT_EQ(world.client.statistics().wrong, 0u);
+  });
+}
+
+// A request of 120 kB, and what it takes at 60 kB a second, at least.
+constexpr std::size_t kLargeElements = 30'000, kFastBytesPerS = 6'000'000, kSlowBytesPerS = 60'000;
+constexpr milliseconds kSlowRun{2000};
+
+// Within a Run that is under way: it is answered here long before its bytes have left, those that
+// follow do not go there, the server is not taken for lost, and it is used again once it is sooner.
+TEST_F(Worlds, ALinkThatFallsAHundredTimesUnderARunIsLeftAndTakenAgain) {
+  local_ = 500ms;
+  elements_ = kLargeElements;
+  share_ = 40;
+  play({}, [this](World world, std::uint64_t seed) {
+    static std::atomic<int> silences{0};
+    world.network.set_rate(kFastBytesPerS);
+    const std::uint64_t warm = world.client.server_runs();
+    EXPECT_TRUE(wait_until([&] { return world.client.server_runs() > warm + 60; }, 60s));
+    set_log_sink([](LogLevel, std::string_view text) {
+      if (text.find("has said nothing") != std::string_view::npos) ++silences;
+    });
+    std::this_thread::sleep_for(milliseconds(seed * 37 % 500));
+    world.client.statistics().longest_ns = 0;
+    const auto before = world.client.figures();
+    world.network.set_rate(kSlowBytesPerS);
+    std::this_thread::sleep_for(10s);
+    const auto after = world.client.figures();
+    EXPECT_LE(nanoseconds(world.client.statistics().longest_ns), 3 * local_);
+    // Those that were under way, for each thread, and what tells that it is worth nothing.
+    EXPECT_LE(after.hedged_runs - before.hedged_runs, 6u);
+    EXPECT_LE(after.server_runs - before.server_runs, 6u);
+    EXPECT_GE(after.local_runs - before.local_runs, 40u);
+    EXPECT_EQ(world.client.process().links()[0]->state(), intercept::ServerLink::State::kUp);
+    world.network.set_rate(kFastBytesPerS);
+    const std::uint64_t slow = world.client.server_runs();
+    EXPECT_TRUE(wait_until([&] { return world.client.server_runs() > slow + 30; }, 10s));
+    world.client.stop();
+    set_log_sink([](LogLevel, std::string_view) {});
+    EXPECT_EQ(silences, 0);
+    EXPECT_EQ(world.client.statistics().wrong, 0u);
+  });
+}
+
+// As slow as ever, and still sooner than this machine: nothing is begun twice.
+TEST_F(Worlds, ASlowLinkThatIsTheBetterSideIsLeftAlone) {
+  local_ = 3 * kSlowRun;  // the reply is as large as the request
+  elements_ = kLargeElements;
+  share_ = 40;
+  play({}, [](World world, std::uint64_t) {
+    world.network.set_rate(kSlowBytesPerS);
+    const std::uint64_t first = world.client.server_runs();
+    EXPECT_TRUE(wait_until([&] { return world.client.server_runs() > first + 12; }, 300s));
+    const auto before = world.client.figures();
+    EXPECT_TRUE(
+        wait_until([&] { return world.client.server_runs() > before.server_runs + 30; }, 300s));
+    EXPECT_EQ(world.client.figures().hedged_runs, before.hedged_runs);
+    EXPECT_EQ(world.client.statistics().wrong, 0u);
+  });
+}
+
+// Whatever a link does that moves bytes: every answer is right, and nobody waits for a slow one to
+// its end.
+TEST_F(Worlds, ALinkWhoseRateNeverRestsCostsNoAnswer) {
+  local_ = 500ms;
+  elements_ = kLargeElements;
+  share_ = 40;
+  play({}, [](World world, std::uint64_t seed) {
+    Random random(seed);
+    world.network.set_rate(kFastBytesPerS);
+    const std::uint64_t warm = world.client.server_runs();
+    EXPECT_TRUE(wait_until([&] { return world.client.server_runs() > warm + 60; }, 60s));
+    world.client.statistics().longest_ns = 0;
+    for (int i = 0; i < 15; ++i) {
+      world.network.set_rate(kFastBytesPerS >> random.below(8));
+      std::this_thread::sleep_for(milliseconds(random.between(50, 3000)));
+    }
+    world.network.set_rate(0);
+    EXPECT_LE(nanoseconds(world.client.statistics().longest_ns), kSlowRun);
     EXPECT_EQ(world.client.statistics().wrong, 0u);
   });
 }

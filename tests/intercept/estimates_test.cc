@@ -189,6 +189,67 @@ TEST(Estimates, AHundredTimesSlowerLinkIsLeftAndTakenAgainInTime) {
   }
 }
 
+// A Run under way tells what the link has become: the next ones know it although none has ended,
+// and what its end then says is no outlier that has to be looked into.
+TEST(Estimates, AFallThatARunUnderWayHasSeenIsKnownToTheNext) {
+  for (const bool overtaken : {true, false}) {
+    World w = world(750e3, {.rate_bytes_per_s = 12.5e6});
+    w.mean_us(60);
+    ASSERT_EQ(w.usual_side(), 0);
+    const auto decide = [&] {
+      Sides sides = w.base;
+      sides.servers.push_back({true, w.links[0].view()});
+      return w.estimates.decide(kKey, kRequest, sides, w.now_us);
+    };
+    const Decision under_way = decide();
+    ASSERT_EQ(under_way.side, 0);
+    w.links[0].fell(/*up=*/true, 8);
+    const Decision next = decide();
+    EXPECT_EQ(next.side, kLocalSide);
+    w.now_us += 750e3;
+    w.estimates.local_ran(kKey, next, 750e3, w.now_us);
+    constexpr double kAllUs = 4.9e6;
+    if (overtaken) {
+      w.estimates.overtaken(kKey, under_way, {1.2e6, kAllUs}, w.links[0].view(), w.now_us);
+    } else {
+      w.now_us += 4e6;
+      w.estimates.server_ran(kKey, under_way, {kAllUs, 70e3, kRequest, kReply}, w.links[0].view(),
+                             w.now_us);
+    }
+    w.far[0].rate_bytes_per_s = 125e3;
+    for (int i = 0; i < 60; ++i) {
+      w.run();
+      EXPECT_EQ(w.last.side, kLocalSide) << "Run " << i << ", overtaken: " << overtaken;
+    }
+    w.far[0].rate_bytes_per_s = 12.5e6;
+    const auto [runs, time_us] = until_adapted(w);
+    EXPECT_TRUE(runs <= 2 || time_us < 2e6) << runs << " Runs, " << time_us << " us";
+  }
+}
+
+TEST(LinkEstimate, BelievesAFallOnlyWhereItIsOne) {
+  LinkEstimate link;
+  const auto exchange = [&](double us_per_byte) {
+    link.exchanged({.sent_bytes = 100'000,
+                    .received_bytes = 100,
+                    .until_reply_us = 2e3 + 100e3 * us_per_byte,
+                    .server_receive_us = 100e3 * us_per_byte});
+  };
+  for (int i = 0; i < 20; ++i) exchange(0.1);
+  link.fell(/*up=*/true, 0.19);
+  EXPECT_EQ(link.view().falls, 0u);
+  EXPECT_NEAR(link.view().link.up.rate_bytes_per_s, 10e6, 1);
+  link.fell(true, 8);
+  EXPECT_EQ(link.view().falls, 1u);
+  EXPECT_NEAR(link.view().link.up.rate_bytes_per_s, 125e3, 1);
+  EXPECT_EQ(link.view().link.down.rate_bytes_per_s, 0) << "nothing is known of it";
+  link.fell(true, 9);
+  EXPECT_EQ(link.view().falls, 1u) << "known already";
+  exchange(0.1);
+  exchange(0.1);
+  EXPECT_NEAR(link.view().link.up.rate_bytes_per_s, 10e6, 1e5) << "two in a row are a step";
+}
+
 TEST(Estimates, AServerThatOthersTakeIsLeftAndTakenAgainInTime) {
   World w = world(100e3, {});
   w.far[0].rate_bytes_per_s = 125e6;

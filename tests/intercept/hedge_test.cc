@@ -134,7 +134,7 @@ Seen play(const World& world, std::uint64_t seed) {
     if (moment.elapsed_us < takes_us) ++hedged;
     if (moment.elapsed_us < takes_us && second_us < takes_us) {
       now_us += second_us;
-      estimates.overtaken(1, d, second_us, now_us);
+      estimates.overtaken(1, d, {second_us, second_us}, {}, now_us);
       longest_us = std::max(longest_us, second_us);
     } else {
       now_us += takes_us;

@@ -35,6 +35,8 @@ AccountFigures session_with_both() {
   account.hedged_run(HedgeWinner::kHere);
   account.hedged_run(HedgeWinner::kOtherServer);
   account.missed_deadline();
+  account.explored_run(0);
+  account.explored_run(2'500);
   account.verified_run();
   account.differing_run("output (y) differs");
   account.differing_run("and again");
@@ -56,6 +58,7 @@ TEST(Report, JsonSaysWhereRunsWentAndWhy) {
   EXPECT_EQ(session["hedged"],
             nlohmann::json::parse(R"({"runs": 4, "won_by_server": 1, "won_here": 2,
                                       "won_by_other_server": 1, "deadline_missed": 1})"));
+  EXPECT_EQ(session["explored"], nlohmann::json::parse(R"({"runs": 2, "cost_us": 2.5})"));
   EXPECT_EQ(session["verified"],
             nlohmann::json::parse(R"({"runs": 3, "differing": 2, "not_possible": 1,
                                       "first_difference": "output (y) differs"})"));

@@ -45,11 +45,14 @@ TEST(Trace, IsAListOfChromeEvents) {
   TraceEvent local = remote;
   local.place = Place::kLocal;
   local.reason = LocalReason::kUploading;
+  local.explores = true;
   const auto events = nlohmann::json::parse("[" + chrome_events({remote, local}, 77, "app") + "]");
   ASSERT_EQ(events.size(), 2u + 1 + 5 + 1);
   EXPECT_EQ(events[2]["name"], "Run of session 3");
   EXPECT_EQ(events[2]["ts"], 5.0);
   EXPECT_EQ(events.back()["args"]["reason"], "uploading");
+  EXPECT_EQ(events.back()["args"]["explores"], true);
+  EXPECT_FALSE(events[2]["args"].contains("explores"));
 }
 
 TEST(Trace, ShowsTheWorkerInTheMiddleOfTheServersComputing) {

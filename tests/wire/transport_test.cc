@@ -202,6 +202,24 @@ TEST_P(Transport, APeerThatDoesNotReadIsATimeout) {
   EXPECT_EQ(a_->write_all(std::span(&buffer, 1)).error().kind, ErrorKind::kTimeout);
 }
 
+// What the system holds of a request that was given up would leave before anything that follows.
+TEST_P(Transport, WhatWasAbandonedDoesNotLeaveOverTcp) {
+  if (GetParam() != std::string("tcp")) GTEST_SKIP() << "only TCP has a link that could be slow";
+  a_->set_stall_timeout(milliseconds(200));
+  std::vector<std::byte> much(64u << 20);
+  iovec buffer{much.data(), much.size()};
+  ASSERT_EQ(a_->write_all(std::span(&buffer, 1)).error().kind, ErrorKind::kTimeout);
+  const std::uint64_t delivered = a_->delivered_bytes();
+  a_->abandon();
+  a_.reset();
+  std::uint64_t came = 0;
+  const iovec space{much.data(), much.size()};
+  while (const auto more = b_->read_some(std::span(&space, 1))) came += *more;
+  // Where it is only shut down, some megabytes more.
+  constexpr std::uint64_t kOnItsWay = 64u << 10;
+  EXPECT_LE(came, delivered + kOnItsWay);
+}
+
 TEST_P(Transport, PeekSeesWithoutConsuming) {
   std::array<std::byte, 4> seen{};
   EXPECT_EQ(b_->peek(seen).value(), 0u);

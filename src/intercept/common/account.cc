@@ -69,6 +69,12 @@ void Account::hedged_run(HedgeWinner winner) {
   figures_.hedges_won_elsewhere += winner == HedgeWinner::kOtherServer ? 1 : 0;
 }
 
+void Account::explored_run(std::uint64_t more_ns) {
+  const std::lock_guard lock(mutex_);
+  ++figures_.explored_runs;
+  figures_.explored_ns += more_ns;
+}
+
 void Account::missed_deadline() {
   const std::lock_guard lock(mutex_);
   ++figures_.deadline_missed_runs;

@@ -31,6 +31,7 @@ struct AccountFigures {
   std::uint64_t hedged_runs = 0;  // begun on a second side, and who answered them:
   std::uint64_t hedges_won_here = 0, hedges_won_elsewhere = 0;
   std::uint64_t deadline_missed_runs = 0;
+  std::uint64_t explored_runs = 0, explored_ns = 0;                          // see explored_run()
   std::uint64_t verified_runs = 0, differing_runs = 0, unverified_runs = 0;  // of --verify
   std::string difference;  // the first one, a sentence
   Histogram server_time, local_time;
@@ -58,6 +59,9 @@ class Account {
   void failed_run();
   void hedged_run(HedgeWinner winner);
   void missed_deadline();
+  // A Run was sent to a side to learn what it takes there, and took so much longer than it was
+  // expected to elsewhere.
+  void explored_run(std::uint64_t more_ns);
   void verified_run();
   void differing_run(std::string_view difference);
   void unverified_run();  // it could not be done here as well

@@ -67,7 +67,7 @@ Estimates::Side& Estimates::side_of(Costs& costs, int side) {
   return costs.servers[static_cast<std::size_t>(side)];
 }
 
-Estimates::Candidate Estimates::local_candidate(const Costs& costs, const Sides& sides) const {
+Estimates::Candidate Estimates::local_candidate(const Costs& costs, double cpu_share) const {
   Candidate c;
   c.load_class = load_class_of(under_way_[0]);
   c.state = &costs.local;
@@ -81,10 +81,22 @@ Estimates::Candidate Estimates::local_candidate(const Costs& costs, const Sides&
   // As fast as a server's engine, with the share of a core it has, is the best that it may be.
   for (const Server& server : costs.servers) {
     const double compute_us = server.compute_us.value();
-    if (compute_us > 0 && (c.us == 0 || compute_us / sides.cpu_share < c.us))
-      c.us = compute_us / sides.cpu_share;
+    if (compute_us > 0 && (c.us == 0 || compute_us / cpu_share < c.us))
+      c.us = compute_us / cpu_share;
   }
   return c;
+}
+
+// By what a time at that server changes where the link is as it is now, and not as it was at the
+// last Run: as the cost model's time does; and what the link adds it adds to a short one, too.
+double Estimates::link_ratio(const Server& server, std::uint64_t request_bytes,
+                             const LinkView& view, double us) {
+  const double compute_us = server.compute_us.value();
+  const double then =
+      compute_us + beyond_compute_us(server.reference, request_bytes, server.reply_bytes);
+  const double now = compute_us + beyond_compute_us(view, request_bytes, server.reply_bytes);
+  if (then <= 0 || us <= 0) return 1;
+  return std::max(now / then, now > then ? 1 + (now - then) / us : 0.0);
 }
 
 Estimates::Candidate Estimates::server_candidate(const Costs& costs, std::size_t index,
@@ -95,17 +107,20 @@ Estimates::Candidate Estimates::server_candidate(const Costs& costs, std::size_t
   c.side = static_cast<int>(index);
   c.load_class = load_class_of(under_way_[1 + index]);
   c.state = &server;
+  c.usual = {.request_bytes = server.sent_bytes > 0 ? server.sent_bytes : request_bytes,
+             .reply_bytes = server.reply_bytes,
+             .compute_us = server.compute_us.value(),
+             .down_us_per_byte =
+                 view.link.down.rate_bytes_per_s > 0 ? 1e6 / view.link.down.rate_bytes_per_s : 0};
+  c.request_bytes = request_bytes;
+  c.link_falls = view.falls;
   const Level* level = nearest(server.total_us, c.load_class);
   if (level == nullptr) {
     // Its engine may be as fast as it likes, unless another server's is known.
     c.us = view.is_known ? beyond_compute_us(view, request_bytes, 0) : 0;
     return c;
   }
-  const double compute_us = server.compute_us.value();
-  const double then =
-      compute_us + beyond_compute_us(server.reference, request_bytes, server.reply_bytes);
-  const double now = compute_us + beyond_compute_us(view, request_bytes, server.reply_bytes);
-  double ratio = then > 0 ? now / then : 1;
+  double ratio = link_ratio(server, request_bytes, view, level->value());
   if (ratio < kSame && ratio > server.trust / kSame) ratio = 1;
   c.us = level->value() * ratio;
   c.link_changed = ratio != 1;
@@ -127,6 +142,9 @@ Decision Estimates::go(Costs& costs, const Candidate& to, std::span<const Candid
     d.p99_us = costs.servers[static_cast<std::size_t>(to.side)].tail_us.p99();
   d.explores = explores;
   d.link_changed = to.link_changed;
+  d.usual = to.usual;
+  d.request_bytes = to.request_bytes;
+  d.link_falls = to.link_falls;
   for (const Candidate& other : all) {
     if (other.side == to.side || !other.is_measured) continue;
     if (d.other_us != 0 && other.us >= d.other_us) continue;
@@ -153,7 +171,7 @@ Decision Estimates::decide(RunKey key, std::uint64_t request_bytes, const Sides&
   for (std::size_t i = 0; i < sides.servers.size() && i < servers_; ++i)
     if (sides.servers[i].usable)
       all.push_back(server_candidate(costs, i, request_bytes, sides.servers[i].view));
-  const Candidate local = local_candidate(costs, sides);
+  const Candidate local = local_candidate(costs, sides.cpu_share);
   if (all.empty()) return go(costs, local, all, false);  // nobody else can
   const bool local_ready = sides.local_possible && sides.local_open;
   if (local_ready) all.push_back(local);
@@ -228,6 +246,24 @@ void Estimates::ended(const Decision& d, double total_us) {
   if (d.explores) explored_us_ += std::max(0.0, total_us - d.other_us);
 }
 
+// Where what the link said, before the Run or during it, is confirmed, what was measured before it
+// changed is past, and holds for other loads as far as the cost model carries it.
+void Estimates::add(Server& server, const Decision& d, double total_us, const LinkView& view) {
+  Level& level = server.total_us[d.load_class];
+  double predicted_us = d.link_changed ? d.expected_us : 0;
+  if (view.falls != d.link_falls)
+    predicted_us = level.value() * link_ratio(server, d.request_bytes, view, level.value());
+  if (predicted_us == 0 ||
+      std::abs(total_us - predicted_us) >= std::abs(total_us - level.value())) {
+    level.add(total_us);
+    return;
+  }
+  for (Level& other : server.total_us)
+    other.scale(link_ratio(server, d.request_bytes, view, other.value()));
+  level.begin_again(total_us);
+  server.reference = view;
+}
+
 void Estimates::note(Server& server, const Decision& d, const ServerCost& cost,
                      const LinkView& view, double now_us) {
   if (d.expected_us > 0 && server.compute_us.count() > 0) {
@@ -237,16 +273,10 @@ void Estimates::note(Server& server, const Decision& d, const ServerCost& cost,
       server.trust = std::max(server.trust / 2, 0.01);
     }
   }
-  Level& level = server.total_us[d.load_class];
-  // What the link said is confirmed: then what was measured before it changed is past.
-  if (d.link_changed &&
-      std::abs(cost.total_us - d.expected_us) < std::abs(cost.total_us - level.value())) {
-    level.begin_again(cost.total_us);
-  } else {
-    level.add(cost.total_us);
-  }
+  add(server, d, cost.total_us, view);
   server.tail_us.add(cost.total_us);
   server.compute_us.add(std::max(cost.compute_us, 1e-3));
+  server.sent_bytes = cost.request_bytes;
   server.reply_bytes = cost.reply_bytes;
   server.reference = view;
   server.last_us = now_us;
@@ -270,16 +300,24 @@ void Estimates::local_ran(RunKey key, const Decision& d, double total_us, double
 }
 
 // At least so long, which is told apart from nothing only where it is more than what is known.
-void Estimates::overtaken(RunKey key, const Decision& d, double elapsed_us, double now_us) {
+void Estimates::overtaken(RunKey key, const Decision& d, const OvertakenCost& cost,
+                          const LinkView& view, double now_us) {
   const std::lock_guard lock(mutex_);
-  ended(d, elapsed_us);
+  ended(d, cost.elapsed_us);
   for (Costs* costs : {&this->costs(key), &all_runs_}) {
     Server& server = costs->servers[static_cast<std::size_t>(d.side)];
-    Level& level = server.total_us[d.load_class];
-    if (level.count() == 0 || elapsed_us > level.value()) level.add(elapsed_us);
-    server.tail_us.add(elapsed_us);
+    const Level& level = server.total_us[d.load_class];
+    if (level.count() == 0 || cost.at_least_us > level.value())
+      add(server, d, cost.at_least_us, view);
+    server.tail_us.add(cost.elapsed_us);
     server.last_us = now_us;
   }
+}
+
+double Estimates::local_us(RunKey key, double cpu_share) {
+  const std::lock_guard lock(mutex_);
+  const Costs& own = this->costs(key);
+  return local_candidate(is_known(own) ? own : all_runs_, cpu_share).us;
 }
 
 Decision Estimates::begin_second(RunKey key, int side) {

@@ -6,7 +6,7 @@
 //   ... the Run ...
 //   estimates.server_ran(key, d, cost, view, now_us)      // exactly one of the four gives it back
 //   estimates.local_ran(key, d, total_us, now_us)
-//   estimates.overtaken(key, d, elapsed_us, now_us)       // a second try was sooner
+//   estimates.overtaken(key, d, cost, view, now_us)       // a second try was sooner
 //   estimates.abandoned(d)                                // it failed there
 //
 // Kept for each key (input shapes, types and wanted outputs) and, because Runs of one program that
@@ -33,6 +33,7 @@
 #include <span>
 #include <vector>
 
+#include "intercept/common/forecast.h"
 #include "intercept/common/level.h"
 #include "intercept/common/link_estimate.h"
 #include "intercept/common/tail.h"
@@ -52,7 +53,7 @@ struct Sides {
   std::vector<Server> servers;
   bool local_possible = true;  // nothing says that the model cannot be opened here
   bool local_open = false;
-  double local_open_us = 0;  // what opening takes, or a guess; 0: neither
+  double local_open_us = 0;  // what opening takes from now, or a guess; 0: neither
   double cpu_share = 1;      // of a core that this process may use
 };
 
@@ -66,6 +67,9 @@ struct Decision {
   double p99_us = 0;         // of Runs like this at that server; 0: too few to know
   double other_us = 0;       // what the best other side that can be used would take; 0: none
   int other_side = kLocalSide;
+  UsualRun usual;                   // what such Runs move and compute at that server
+  std::uint64_t request_bytes = 0;  // of this one, as decide() was told
+  std::uint64_t link_falls = 0;     // of the LinkView then
   bool explores = false;
   bool link_changed = false;  // expected_us rests on that
   bool open_local = false;    // the local side is worth opening, behind the program's back
@@ -76,6 +80,11 @@ struct ServerCost {
   double total_us = 0;    // of the whole Run, as the program sees it
   double compute_us = 0;  // in the server's engine
   std::uint64_t request_bytes = 0, reply_bytes = 0;
+};
+
+// What a Run took that was answered elsewhere first, and what it would have taken, at least.
+struct OvertakenCost {
+  double elapsed_us = 0, at_least_us = 0;
 };
 
 class Estimates {
@@ -94,9 +103,11 @@ class Estimates {
   void server_ran(RunKey key, const Decision& d, const ServerCost& cost, const LinkView& view,
                   double now_us);
   void local_ran(RunKey key, const Decision& d, double total_us, double now_us);
-  // A server had not answered after so long, and something else had.
-  void overtaken(RunKey key, const Decision& d, double elapsed_us, double now_us);
+  void overtaken(RunKey key, const Decision& d, const OvertakenCost& cost, const LinkView& view,
+                 double now_us);
   void abandoned(const Decision& d);
+  // What a Run here would take; where none was made, the best that it may be; 0: nothing is known.
+  double local_us(RunKey key, double cpu_share);
   // A second try of a Run takes a place on `side`, whatever is sooner; given back like any other.
   Decision begin_second(RunKey key, int side);
 
@@ -116,8 +127,8 @@ class Estimates {
   struct Server : Side {
     Tail tail_us;
     Level compute_us;
-    std::uint64_t reply_bytes = 0;
-    LinkView reference;  // of when its last Run ended
+    std::uint64_t sent_bytes = 0, reply_bytes = 0;  // of its last Run, as they travelled
+    LinkView reference;                             // of when its last Run ended
     // How far the model of the link has to say "better" before it is believed: 1, halved by each
     // Run that it had promised too much for.
     double trust = 1;
@@ -136,18 +147,23 @@ class Estimates {
     bool is_measured = false;
     bool link_changed = false;
     double hoped_us = 0;  // if the last Run there was an outlier; 0: it was not
+    UsualRun usual;
+    std::uint64_t request_bytes = 0, link_falls = 0;
     const Side* state = nullptr;
   };
 
   Costs& costs(RunKey key);
   static bool is_known(const Costs& costs);
   static Side& side_of(Costs& costs, int side);
-  Candidate local_candidate(const Costs& costs, const Sides& sides) const;
+  Candidate local_candidate(const Costs& costs, double cpu_share) const;
   Candidate server_candidate(const Costs& costs, std::size_t server, std::uint64_t request_bytes,
                              const LinkView& view) const;
   Decision go(Costs& costs, const Candidate& to, std::span<const Candidate> all, bool explores);
   double budget_us() const { return kExploring * spent_us_ - explored_us_; }
   void ended(const Decision& decision, double total_us);
+  static double link_ratio(const Server& server, std::uint64_t request_bytes, const LinkView& view,
+                           double us);
+  static void add(Server& server, const Decision& d, double total_us, const LinkView& view);
   static void note(Server& server, const Decision& d, const ServerCost& cost, const LinkView& view,
                    double now_us);
 

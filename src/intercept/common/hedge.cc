@@ -8,7 +8,6 @@
 #include <vector>
 
 #include "base/clock.h"
-#include "intercept/common/hedge_rule.h"
 
 namespace outboard::intercept {
 namespace {
@@ -20,13 +19,13 @@ constexpr std::int64_t kLookForBytesNs = 100'000'000;
 std::int64_t now_ns() { return Clock::monotonic().now().count(); }
 double us(std::int64_t ns) { return static_cast<double>(ns) / 1e3; }
 
-double after_us(const Session::Route& route) {
+HedgeInput input(const Session::Route& route) {
   const Decision& d = route.decision;
-  return HedgeRule::after_us({.p99_us = d.p99_us,
-                              .bound_us = d.late_after_us,
-                              .expected_us = d.expected_us,
-                              .other_us = d.other_us,
-                              .deadline_us = Process::current().config().deadline_ms * 1e3});
+  return {.p99_us = d.p99_us,
+          .bound_us = d.late_after_us,
+          .expected_us = d.expected_us,
+          .other_us = d.other_us,
+          .deadline_us = Process::current().config().deadline_ms * 1e3};
 }
 
 }  // namespace
@@ -39,6 +38,7 @@ struct Hedge::Attempt {
   std::shared_ptr<Session> session;
   Session::Route first_route;
   double silent_us = 0;      // for how long the server had been; 0: it was not
+  double forecast_us = 0;    // what the first try will take, at least; 0: not known
   wire::CancelToken cancel;  // ends the second try
 
   std::mutex mutex;
@@ -131,8 +131,10 @@ Hedge::Hedge(Session& session, ProgramRun& run, const Session::Route& route, std
       run_(run),
       route_(route),
       start_ns_(start_ns),
-      after_us_(after_us(route)),
-      is_watched_(Process::current().config().hedging) {
+      after_us_(HedgeRule::after_us(input(route))),
+      usual_us_(HedgeRule::usual_us(input(route))),
+      is_watched_(Process::current().config().hedging),
+      forecast_(route.decision.usual) {
   if (!is_watched_) return;
   programs_cancel_.emplace(
       run.cancel(), [this](bool politely) { politely ? token_.cancel() : token_.abandon(); });
@@ -167,25 +169,42 @@ std::int64_t Hedge::look(std::int64_t now_ns) {
   const auto before = std::exchange(moved_bytes_, moved);
   if (before && moved >= *before + wire::Stream::kProgressBytes) moved_ns_ = now_ns;
   const std::int64_t heard_ns = std::max({token_.heard_ns(), start_ns_, moved_ns_});
-  const HedgeRule::Moment moment{.elapsed_us = us(now_ns - start_ns_),
-                                 .after_us = after_us_,
-                                 .unheard_us = us(now_ns - heard_ns),
-                                 .answered = route_.link->answered(),
-                                 .hedged = route_.link->hedged()};
+  HedgeRule::Moment moment{.elapsed_us = us(now_ns - start_ns_),
+                           .after_us = after_us_,
+                           .unheard_us = us(now_ns - heard_ns),
+                           .answered = route_.link->answered(),
+                           .hedged = route_.link->hedged(),
+                           .usual_us = usual_us_};
+  forecast_.saw(moment.elapsed_us, moved);
+  look_ahead(moment);
   // Whether bytes move takes two looks.
   if (!HedgeRule::may_begin(moment) || (!before && HedgeRule::is_silent(moment)))
     return next_look(now_ns);
-  begin(HedgeRule::is_silent(moment) ? moment.unheard_us : 0);
+  begin(moment);
   return HedgeWatch::kNever;
 }
 
-void Hedge::begin(double silent_us) {
+// Where the Run is slow because its bytes are, those that follow know it at once. They may be
+// sooner here although it is too late for this one.
+void Hedge::look_ahead(HedgeRule::Moment& moment) {
+  moment.left_us = forecast_.left_us();
+  if (!HedgeRule::is_slow(moment)) return;
+  session_.link_fell(route_, forecast_.is_leaving(), forecast_.us_per_byte());
+  const Session::Elsewhere there = session_.elsewhere(route_);
+  moment.other_us = there.us;
+  if (there.must_open && !HedgeRule::is_being_overtaken(moment) &&
+      moment.left_us > HedgeRule::kMargin * there.local_us)
+    session_.open_local_later();
+}
+
+void Hedge::begin(const HedgeRule::Moment& moment) {
   Process& process = Process::current();
   route_.link->count_hedged();
   attempt_ = std::make_shared<Attempt>(process);
   attempt_->session = session_.shared_from_this();
   attempt_->first_route = route_;
-  attempt_->silent_us = silent_us;
+  attempt_->silent_us = HedgeRule::is_silent(moment) ? moment.unheard_us : 0;
+  if (HedgeRule::is_slow(moment)) attempt_->forecast_us = moment.elapsed_us + moment.left_us;
   attempt_->run = &run_;
   attempt_->first = &token_;
   process.hedge_pool().post(
@@ -202,7 +221,13 @@ bool Hedge::overtook() const {
   return attempt_->overtook;
 }
 
-bool Hedge::found_silence() const { return attempt_ != nullptr && attempt_->silent_us > 0; }
+double Hedge::forecast_us() const { return attempt_ == nullptr ? 0 : attempt_->forecast_us; }
+
+Session::Lateness Hedge::why() const {
+  if (attempt_ == nullptr) return Session::Lateness::kUnknown;
+  if (attempt_->silent_us > 0) return Session::Lateness::kSilent;
+  return attempt_->forecast_us > 0 ? Session::Lateness::kSlowLink : Session::Lateness::kUnknown;
+}
 
 const Hedge::Second* Hedge::await_second() {
   if (attempt_ == nullptr) return nullptr;

@@ -19,6 +19,8 @@
 #include <memory>
 #include <optional>
 
+#include "intercept/common/forecast.h"
+#include "intercept/common/hedge_rule.h"
 #include "intercept/common/hedge_watch.h"
 #include "intercept/common/kept_outputs.h"
 #include "intercept/common/run.h"
@@ -46,8 +48,11 @@ class Hedge final : private HedgeWatch::Entry {
 
   // After first_ended():
   bool has_begun() const { return attempt_ != nullptr; }
-  bool overtook() const;       // the second try answered first, and ended the first one
-  bool found_silence() const;  // the server was silent when the second one began
+  bool overtook() const;  // the second try answered first, and ended the first one
+  // Why the second one began, and what the first one would have taken by then, at least, if its
+  // bytes moved; 0: not known.
+  Session::Lateness why() const;
+  double forecast_us() const;
   // Waits for a second try that is under way, or for the program's cancel (then its error is
   // kCancelled). nullptr: there is none, and the Run is done here on this thread.
   const Second* await_second();
@@ -56,18 +61,20 @@ class Hedge final : private HedgeWatch::Entry {
   struct Attempt;
   std::int64_t next_look(std::int64_t now_ns) const;
   std::int64_t look(std::int64_t now_ns) override;
-  void begin(double silent_us);
+  void look_ahead(HedgeRule::Moment& moment);
+  void begin(const HedgeRule::Moment& moment);
   static void work(const std::shared_ptr<Attempt>& attempt);
 
   Session& session_;
   ProgramRun& run_;
   const Session::Route& route_;
   const std::int64_t start_ns_;
-  const double after_us_;
+  const double after_us_, usual_us_;
   const bool is_watched_;
   // Under the watch's lock: when bytes of the Run were seen to move, and where they were.
   std::int64_t moved_ns_ = 0;
   std::optional<std::uint64_t> moved_bytes_;
+  Forecast forecast_;
   wire::CancelToken token_;
   std::optional<wire::CancelWatch> programs_cancel_;
   std::shared_ptr<Attempt> attempt_;  // made under the watch's lock

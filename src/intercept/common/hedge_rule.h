@@ -10,8 +10,14 @@
 //
 //   after = min(late, max(D - kMargin * L, p99))        L known and below D
 //
+// Sooner, where bytes of the Run move and a forecast from them (forecast.h) says that it is being
+// overtaken: it has taken longer than hardly any does (`usual`), and what is left of it is more
+// than kMargin times what the other side would take from now. So a Run on a link that is slow, as
+// ever, and still the better side, is left alone.
+//
 // What a server that is well may cost is bounded as well: kShare of its Runs and kBurst. A server
-// that is silent (not even a heartbeat came for kSilentUs) or very late (twice `after`) is not.
+// that is silent (not even a heartbeat came for kSilentUs) or very late (twice `after`, gone by or
+// forecast) is not.
 #pragma once
 
 #include <algorithm>
@@ -52,16 +58,34 @@ class HedgeRule {
     return std::min(late, std::max(in.deadline_us - kMargin * in.other_us, usual));
   }
 
+  // What hardly any Run takes longer than, from its beginning.
+  static constexpr double usual_us(const HedgeInput& in) {
+    const double bound = in.bound_us > 0 ? in.bound_us : kFactor * in.expected_us;
+    if (in.p99_us > 0 && bound > 0) return std::min(in.p99_us, bound);
+    return in.p99_us > 0 ? in.p99_us : bound > 0 ? bound : kUnknownUs;
+  }
+
   struct Moment {
     double elapsed_us = 0, after_us = 0;
     double unheard_us = 0;                   // since the server said anything about this Run
     std::uint64_t answered = 0, hedged = 0;  // Runs at this server so far
+    double usual_us = 0;
+    double left_us = 0;   // forecast, at least; 0: not known
+    double other_us = 0;  // what the other side would take from now on; 0: not known
   };
   static constexpr bool is_silent(const Moment& m) { return m.unheard_us >= kSilentUs; }
+  // Slower than Runs there are, by a forecast.
+  static constexpr bool is_slow(const Moment& m) {
+    return m.left_us > 0 && m.elapsed_us >= m.usual_us;
+  }
+  static constexpr bool is_being_overtaken(const Moment& m) {
+    return is_slow(m) && m.other_us > 0 && m.left_us > kMargin * m.other_us;
+  }
   static constexpr bool may_begin(const Moment& m) {
-    if (m.elapsed_us < m.after_us) return false;
+    if (m.elapsed_us < m.after_us && !is_being_overtaken(m)) return false;
     const double budget = static_cast<double>(kBurst) + kShare * static_cast<double>(m.answered);
-    return is_silent(m) || m.elapsed_us >= 2 * m.after_us || static_cast<double>(m.hedged) < budget;
+    return is_silent(m) || m.elapsed_us + m.left_us >= 2 * m.after_us ||
+           static_cast<double>(m.hedged) < budget;
   }
 };
 

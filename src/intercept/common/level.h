@@ -51,6 +51,13 @@ class Level {
     restart(sample);
   }
 
+  // Everything measured so far would be so many times as much now.
+  void scale(double factor) {
+    mean_ *= factor;
+    deviation_ *= factor;
+    suspect_.reset();
+  }
+
   // 0 before the first sample.
   double value() const {
     return suspect_ && *suspect_ > kHuge * mean_ ? 0.5 * (mean_ + *suspect_) : mean_;

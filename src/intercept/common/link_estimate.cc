@@ -35,6 +35,14 @@ void LinkEstimate::waits(double wait_us) {
   wait_us_ = wait_us;
 }
 
+void LinkEstimate::fell(bool up, double us_per_byte) {
+  const std::lock_guard lock(mutex_);
+  Level& level = up ? up_us_per_byte_ : down_us_per_byte_;
+  if (level.count() > 0 && us_per_byte < 2 * level.value()) return;
+  level.begin_again(us_per_byte);
+  ++falls_;
+}
+
 LinkView LinkEstimate::view() const {
   const std::lock_guard lock(mutex_);
   LinkView view;
@@ -42,6 +50,7 @@ LinkView LinkEstimate::view() const {
   view.link.down = {delay_us_.value(), rate_of(down_us_per_byte_)};
   view.wait_us = wait_us_;
   view.is_known = delay_us_.count() > 0;
+  view.falls = falls_;
   return view;
 }
 

@@ -27,6 +27,7 @@ struct LinkView {
   profile::LinkPair link;
   double wait_us = 0;  // that a Run which comes now has before it, as the server says
   bool is_known = false;
+  std::uint64_t falls = 0;  // how often fell() was believed
 };
 
 class LinkEstimate {
@@ -37,6 +38,9 @@ class LinkEstimate {
 
   void exchanged(const Exchange& exchange);
   void waits(double wait_us);
+  // Bytes of a Run under way, which is late, move so slowly, up or down. Believed at once where
+  // that is half of the rate that is known, or less: a Run that starts now would find the same.
+  void fell(bool up, double us_per_byte);
   LinkView view() const;
 
  private:
@@ -44,6 +48,7 @@ class LinkEstimate {
   Level delay_us_;  // one way, both ends' software included
   Level up_us_per_byte_, down_us_per_byte_;
   double wait_us_ = 0;
+  std::uint64_t falls_ = 0;
 };
 
 // What a Run of this size takes beyond its computing: the link's share and the wait in the server's

@@ -107,6 +107,8 @@ void write_session(JsonWriter& json, const AccountFigures& s) {
   json.member("won_by_server", s.hedged_runs - s.hedges_won_here - s.hedges_won_elsewhere);
   json.member("won_here", s.hedges_won_here).member("won_by_other_server", s.hedges_won_elsewhere);
   json.member("deadline_missed", s.deadline_missed_runs).end_object();
+  json.key("explored").begin_object().member("runs", s.explored_runs);
+  json.member("cost_us", static_cast<double>(s.explored_ns) / 1e3).end_object();
   json.key("verified").begin_object().member("runs", s.verified_runs);
   json.member("differing", s.differing_runs).member("not_possible", s.unverified_runs);
   json.member("first_difference", s.difference).end_object();

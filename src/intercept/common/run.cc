@@ -3,6 +3,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <optional>
 #include <utility>
 
@@ -104,6 +105,10 @@ void Answer::record(const wire::RunAccount* run, LocalReason reason) {
   const double deadline_ms = process_.config().deadline_ms;
   if (deadline_ms > 0 && static_cast<double>(time_ns) > deadline_ms * 1e6)
     account.missed_deadline();
+  const Decision& decision = route_.decision;
+  if (decision.explores)
+    account.explored_run(static_cast<std::uint64_t>(
+        std::max(static_cast<double>(time_ns) - 1e3 * decision.other_us, 0.0)));
   Trace* const traces[] = {process_.trace(), session_.profile()};
   for (Trace* trace : traces) {
     if (trace == nullptr) continue;
@@ -113,6 +118,7 @@ void Answer::record(const wire::RunAccount* run, LocalReason reason) {
                 .thread = thread_number(),
                 .place = run != nullptr ? Place::kServer : Place::kLocal,
                 .reason = reason,
+                .explores = decision.explores,
                 .run = run != nullptr ? *run : wire::RunAccount{}});
   }
 }
@@ -142,8 +148,11 @@ Result<void> Answer::at_server() {
   }
   const bool overtaken = hedge.overtook() && !sink.failed();
   if (overtaken) {
-    session_.overtaken(route_, static_cast<double>(since_ns(start_ns_)) / 1e3,
-                       hedge.found_silence());
+    const double elapsed_us = static_cast<double>(since_ns(start_ns_)) / 1e3;
+    session_.overtaken(
+        route_,
+        {.elapsed_us = elapsed_us, .at_least_us = std::max(elapsed_us, hedge.forecast_us())},
+        hedge.why());
   } else if (sink.failed()) {
     session_.blameless(route_);
     return failed(std::move(answered).error());

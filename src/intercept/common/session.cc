@@ -54,8 +54,14 @@ struct Session::Live {
   std::shared_ptr<LocalModel> local;
   double local_open_us = 0;  // what opening it took
   bool local_failed = false;
+  double local_begun_us = 0;  // when opening it began; 0: it is not being opened
   bool local_coming = false;  // being opened in the background
   std::mutex opening;         // held by the thread that opens the local side
+
+  // Whether there is another side to choose as long as this one answers, however slowly.
+  bool has_choice() const { return process.config().mode == Mode::kAuto || sides.size() > 1; }
+  bool local_possible(const SessionSpec& spec) const;
+  double local_opens_in_us(const SessionSpec& spec, double now) const;
 };
 
 namespace {
@@ -67,6 +73,22 @@ bool may_pass(ErrorKind kind) {
 }
 
 }  // namespace
+
+// Under the mutex, as what follows it.
+bool Session::Live::local_possible(const SessionSpec& spec) const {
+  return process.config().mode == Mode::kAuto && !local_failed &&
+         (local != nullptr || spec.package->can_open_locally());
+}
+
+// What opening the local side takes from now on.
+double Session::Live::local_opens_in_us(const SessionSpec& spec, double now) const {
+  // A guess before it was measured: what reading and preparing a model takes on an ordinary core.
+  constexpr double kOpenBytesPerUs = 200;
+  const double whole_us = local_open_us > 0 ? local_open_us
+                                            : static_cast<double>(spec.package->total_bytes()) /
+                                                  kOpenBytesPerUs / process.cpu_share(now);
+  return local_begun_us > 0 ? std::max(whole_us - (now - local_begun_us), 1.0) : whole_us;
+}
 
 Session::Session(SessionSpec spec)
     : spec_(std::move(spec)), profile_(spec_.profiling ? std::make_unique<Trace>() : nullptr) {}
@@ -252,7 +274,8 @@ void Session::give_local_back(Live& live) {
       2);
 }
 
-void Session::open_local_later(Live& live) {
+void Session::open_local_later() {
+  Live& live = this->live();
   {
     const std::lock_guard lock(live.mutex);
     if (live.local != nullptr || live.local_failed || live.local_coming) return;
@@ -278,7 +301,7 @@ Session::Route Session::route(std::span<const std::uint32_t> wanted,
                               std::span<const wire::InputTensor> inputs) {
   Live& live = this->live();
   Route route = choose_route(live, run_key(wanted, inputs), inputs);
-  if (route.decision.open_local) open_local_later(live);
+  if (route.decision.open_local) open_local_later();
   return route;
 }
 
@@ -293,14 +316,9 @@ Session::Route Session::choose_route(Live& live, RunKey key,
   sides.servers.resize(live.sides.size());
   const std::lock_guard lock(live.mutex);
   sides.local_open = live.local != nullptr;
-  // A guess before it was measured: what reading and preparing a model takes on an ordinary core.
-  constexpr double kOpenBytesPerUs = 200;
   sides.cpu_share = live.process.cpu_share(now);
-  sides.local_open_us = live.local_open_us > 0 ? live.local_open_us
-                                               : static_cast<double>(spec_.package->total_bytes()) /
-                                                     kOpenBytesPerUs / sides.cpu_share;
-  sides.local_possible = situation.mode == Mode::kAuto && !live.local_failed &&
-                         (sides.local_open || spec_.package->can_open_locally());
+  sides.local_open_us = live.local_opens_in_us(spec_, now);
+  sides.local_possible = live.local_possible(spec_);
   for (std::size_t i = 0; i < live.sides.size(); ++i) {
     const Live::Side& side = live.sides[i];
     const bool answers = side.link->usable();
@@ -369,8 +387,13 @@ Result<std::shared_ptr<LocalModel>> Session::local() {
   const std::lock_guard only_one(live.opening);
   if (auto local = there()) return local;
   const double begin_us = now_us();
+  {
+    const std::lock_guard lock(live.mutex);
+    live.local_begun_us = begin_us;
+  }
   auto opened = spec_.open_local();
   const std::lock_guard lock(live.mutex);
+  live.local_begun_us = 0;
   live.local_failed = !opened;
   if (!opened) return opened;
   live.local_open_us = now_us() - begin_us;
@@ -381,13 +404,35 @@ Result<std::shared_ptr<LocalModel>> Session::local() {
 
 void Session::blameless(const Route& route) { live().estimates.abandoned(route.decision); }
 
-void Session::overtaken(const Route& route, double elapsed_us, bool was_silent) {
+void Session::overtaken(const Route& route, const OvertakenCost& cost, Lateness why) {
   Live& live = this->live();
   // What a server that does not answer would have taken is not known.
-  if (was_silent) return live.estimates.abandoned(route.decision);
-  live.estimates.overtaken(route.key, route.decision, elapsed_us, now_us());
-  route.link->suspect_slowness(elapsed_us, route.request_bytes);
+  if (why == Lateness::kSilent) return live.estimates.abandoned(route.decision);
+  live.estimates.overtaken(route.key, route.decision, cost, route.link->estimate().view(),
+                           now_us());
+  // A server behind a slow link is well, and what Runs take there is known.
+  if (why == Lateness::kSlowLink && live.has_choice()) return;
+  route.link->suspect_slowness(cost.elapsed_us, route.request_bytes);
   attach_later();
+}
+
+void Session::link_fell(const Route& route, bool up, double us_per_byte) {
+  // In mode remote a link that is slow is one to be waited for, until it is as fast as it was.
+  if (live().has_choice()) route.link->estimate().fell(up, us_per_byte);
+}
+
+Session::Elsewhere Session::elsewhere(const Route& route) {
+  Live& live = this->live();
+  const double now = now_us();
+  Elsewhere there;
+  if (route.decision.other_side != kLocalSide) there.us = route.decision.other_us;
+  const std::lock_guard lock(live.mutex);
+  if (!live.local_possible(spec_)) return there;
+  there.local_us = live.estimates.local_us(route.key, live.process.cpu_share(now));
+  if (there.us > 0 || there.local_us == 0) return there;
+  there.must_open = live.local == nullptr;
+  there.us = there.local_us + (there.must_open ? live.local_opens_in_us(spec_, now) : 0);
+  return there;
 }
 
 Session::Route Session::second_route(const Route& first) {

@@ -87,8 +87,25 @@ class Session : public std::enable_shared_from_this<Session> {
   bool lost(const Route& route, const Error& error);
   // The program's side would not take what the server of `route` answered.
   void blameless(const Route& route);
-  // A second try (hedge.h) answered before the server of `route` had, after so long.
-  void overtaken(const Route& route, double elapsed_us, bool was_silent);
+  // A second try (hedge.h) answered before the server of `route` had.
+  enum class Lateness : std::uint8_t {
+    kSilent,    // there had been no word of it
+    kUnknown,   // it took longer than it should
+    kSlowLink,  // the Run's bytes moved too slowly, and link_fell() was told
+  };
+  void overtaken(const Route& route, const OvertakenCost& cost, Lateness why);
+
+  // Bytes of a Run that is late at the server of `route` move so slowly.
+  void link_fell(const Route& route, bool up, double us_per_byte);
+  // What would answer the Run of `route` if it were begun there now.
+  struct Elsewhere {
+    double us = 0;        // with opening the model, where that is to be done; 0: not known
+    double local_us = 0;  // of a Run here alone; 0: not known, or not possible
+    bool must_open = false;
+  };
+  Elsewhere elsewhere(const Route& route);
+  // Opens the model here in the background, so that it is there when it is wanted.
+  void open_local_later();
 
   // Where the second try of a Run goes that the server of `first` has not answered; ends as any.
   Route second_route(const Route& first);
@@ -105,7 +122,6 @@ class Session : public std::enable_shared_from_this<Session> {
   Live& live();
   Route choose_route(Live& live, RunKey key, std::span<const wire::InputTensor> inputs);
   void attach_to_spares(Live& live);
-  void open_local_later(Live& live);
   void give_local_back(Live& live);
   void retry_later(Live& live, ServerLink& link);
   void refused(Live& live, const ServerLink& link, const Error& error, LogLevel level);

@@ -103,6 +103,7 @@ std::string chrome_events(const std::vector<TraceEvent>& events, std::uint32_t p
     json.member("ts", static_cast<double>(event.start_ns) / 1e3);
     json.member("dur", static_cast<double>(event.time_ns) / 1e3);
     json.key("args").begin_object().member("place", remote ? "server" : "local");
+    if (event.explores) json.member("explores", true);
     if (remote) {
       json.member("id", wire::request_name(event.run.request_id));
       json.member("bytes_sent", event.run.bytes_sent);

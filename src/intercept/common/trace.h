@@ -21,7 +21,8 @@ struct TraceEvent {
   std::uint32_t thread = 0;
   Place place = Place::kLocal;
   LocalReason reason = LocalReason::kNone;
-  wire::RunAccount run;  // when place is kServer
+  bool explores = false;  // it was sent to its side to learn what it takes there
+  wire::RunAccount run;   // when place is kServer
 };
 
 class Trace {

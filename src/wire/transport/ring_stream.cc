@@ -91,6 +91,7 @@ class RingStream final : public Stream, public DescriptorPassing {
     return peers_->read.load(std::memory_order_relaxed);
   }
   void shut_down() override { below_->shut_down(); }
+  void abandon() override { below_->abandon(); }
 
   Result<std::size_t> peek(std::span<std::byte> buffer) override {
     OB_TRY(const std::size_t n, copy(std::array{iovec{buffer.data(), buffer.size()}}));

@@ -81,6 +81,12 @@ class SocketStream : public Stream {
   }
 
   void shut_down() override { ::shutdown(fd_, SHUT_RDWR); }
+  // Closing then drops what the system still holds, and resets the connection.
+  void abandon() override {
+    const linger at_once{.l_onoff = 1, .l_linger = 0};
+    ::setsockopt(fd_, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+    shut_down();
+  }
 
   Result<std::size_t> peek(std::span<std::byte> buffer) override {
     const ssize_t n = ::recv(fd_, buffer.data(), buffer.size(), MSG_PEEK | MSG_DONTWAIT);

@@ -66,6 +66,9 @@ class Stream {
 
   // Ends both directions and wakes whoever waits; the peer sees the end of the stream.
   virtual void shut_down() = 0;
+  // The same, and what has not left yet does not leave any more, where the transport can do that:
+  // on a slow link it would delay whatever follows. The peer may see a reset. Any thread.
+  virtual void abandon() { shut_down(); }
 
   // What a peer that does not read its replies has sent already: copies up to buffer's size without
   // consuming it, never blocks. 0: nothing yet. kDisconnected: the peer has gone.

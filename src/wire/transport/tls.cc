@@ -247,6 +247,7 @@ class TlsStream final : public Stream {
   }
   std::uint64_t delivered_bytes() const override { return below_->delivered_bytes(); }
   void shut_down() override { below_->shut_down(); }
+  void abandon() override { below_->abandon(); }
 
   Result<std::size_t> peek(std::span<std::byte> buffer) override {
     for (;;) {

@@ -19,6 +19,7 @@ struct Network::Shared {
   std::mutex mutex;
   std::condition_variable changed;
   Trouble trouble = Trouble::kNone;
+  std::size_t bytes_per_s = 0;
   std::optional<Strike> strike;
   bool struck = false;
   std::array<std::uint64_t, 3> calls{};
@@ -44,7 +45,8 @@ struct Pace {
   std::size_t bytes;
   milliseconds pause;
 };
-constexpr Pace kTrickle{16, milliseconds(100)}, kSlow{4000, milliseconds(20)};
+constexpr Pace kTrickle{16, milliseconds(100)};
+constexpr std::size_t kPacesPerSecond = 50;
 
 tl::unexpected<Error> closed() {
   return error(ErrorKind::kDisconnected, "peer closed the connection");
@@ -95,15 +97,18 @@ class FaultyStream final : public wire::Stream {
       break_off();
       return sent ? Result<void>(closed()) : sent;
     }
-    const auto limited = pace();
-    if (!limited) return inner_->write_all(buffers);
+    if (!pace()) return inner_->write_all(buffers);
     for (const iovec& buffer : buffers) {
-      for (std::size_t at = 0; at < buffer.iov_len; at += limited->bytes) {
-        if (pace()) block(this, now() + limited->pause);
+      for (std::size_t at = 0; at < buffer.iov_len;) {
+        std::size_t bytes = buffer.iov_len - at;
+        if (const auto limited = pace()) {
+          bytes = std::min(bytes, limited->bytes);
+          block(this, now() + limited->pause);
+        }
         OB_CHECK_OK(wait_for_link(limit()));
-        iovec piece{static_cast<std::byte*>(buffer.iov_base) + at,
-                    std::min(limited->bytes, buffer.iov_len - at)};
+        iovec piece{static_cast<std::byte*>(buffer.iov_base) + at, bytes};
         OB_CHECK_OK(inner_->write_all(std::span(&piece, 1)));
+        at += bytes;
       }
     }
     return {};
@@ -147,8 +152,9 @@ class FaultyStream final : public wire::Stream {
   std::optional<Pace> pace() const {
     const std::lock_guard lock(shared_->mutex);
     if (shared_->trouble == Trouble::kTrickle) return kTrickle;
-    if (shared_->trouble == Trouble::kSlow) return kSlow;
-    return std::nullopt;
+    if (shared_->bytes_per_s == 0) return std::nullopt;
+    return Pace{std::max<std::size_t>(1, shared_->bytes_per_s / kPacesPerSecond),
+                milliseconds(1000 / kPacesPerSecond)};
   }
   nanoseconds limit() const {
     return timeout_.count() == 0 ? nanoseconds::max() : now() + timeout_;
@@ -221,6 +227,11 @@ void Network::set_trouble(Trouble trouble) {
   if (trouble == Trouble::kRefused)
     for (FaultyStream* stream : shared_->streams) stream->close_server_end();
   shared_->changed.notify_all();
+}
+
+void Network::set_rate(std::size_t bytes_per_s) {
+  const std::lock_guard lock(shared_->mutex);
+  shared_->bytes_per_s = bytes_per_s;
 }
 
 void Network::forget_connections() {

@@ -38,7 +38,6 @@ enum class Trouble : std::uint8_t {
   kRefused,  // nobody listens: connections are refused; those that are open are closed
   kSilent,   // nothing passes in either direction, and nobody is told
   kTrickle,  // a few bytes every tenth of a second
-  kSlow,     // 200 kB a second
 };
 
 class FaultyStream;
@@ -56,6 +55,8 @@ class Network {
   void set_strike(const Strike& strike);
   bool struck() const;
   void set_trouble(Trouble trouble);
+  // Of each connection, each way, from now on, also for what is under way; 0: no limit.
+  void set_rate(std::size_t bytes_per_s);
   // Open connections pass nothing any more, without a word to either side; new ones work.
   void forget_connections();
   // The server's ends close, as when the kernel of a killed client does.

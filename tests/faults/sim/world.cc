@@ -221,7 +221,7 @@ intercept::AccountFigures ClientProcess::figures() const {
 }
 
 void ClientProcess::run_once(Random& random) {
-  std::vector<float> x(random.between(1, most_elements_));
+  std::vector<float> x(random.between(least_elements_, most_elements_));
   for (float& value : x) value = static_cast<float>(random.below(1u << 20));
   AffineRun run(std::move(x));
   const auto start = now();

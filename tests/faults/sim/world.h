@@ -74,8 +74,11 @@ class ClientProcess {
   // Starts threads that Run again and again with a pause of up to `pause` until stop().
   void start(std::size_t threads, std::chrono::milliseconds pause, std::uint64_t seed);
   void stop();
-  // Inputs of Runs from now on have up to so many elements; 64 otherwise.
-  void set_most_elements(std::size_t most) { most_elements_ = most; }
+  // Inputs of Runs from now on have so many elements; 1 to 64 otherwise.
+  void set_elements(std::size_t least, std::size_t most) {
+    least_elements_ = least;
+    most_elements_ = most;
+  }
   // Ends what it does in the background and forgets the session; false: threads are left.
   bool end();
   // From now on it is a child of itself: another process with the same session, as after fork().
@@ -101,7 +104,7 @@ class ClientProcess {
   std::shared_ptr<intercept::Session> session_;
   std::vector<std::thread> threads_;
   std::atomic<bool> stopping_{false};
-  std::atomic<std::size_t> most_elements_{64};
+  std::atomic<std::size_t> least_elements_{1}, most_elements_{64};
   ClientStatistics statistics_;
 };
 
