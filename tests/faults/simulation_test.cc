@@ -406,7 +406,7 @@ constexpr milliseconds kSlowRun{2000};
 TEST_F(Worlds, ALinkThatFallsAHundredTimesUnderARunIsLeftAndTakenAgain) {
   local_ = 500ms;
   elements_ = kLargeElements;
-  share_ = 40;
+  share_ = 80;
   play({}, [this](World world, std::uint64_t seed) {
     static std::atomic<int> silences{0};
     world.network.set_rate(kFastBytesPerS);
@@ -441,7 +441,7 @@ TEST_F(Worlds, ALinkThatFallsAHundredTimesUnderARunIsLeftAndTakenAgain) {
 TEST_F(Worlds, ASlowLinkThatIsTheBetterSideIsLeftAlone) {
   local_ = 3 * kSlowRun;  // the reply is as large as the request
   elements_ = kLargeElements;
-  share_ = 40;
+  share_ = 80;
   play({}, [](World world, std::uint64_t) {
     world.network.set_rate(kSlowBytesPerS);
     const std::uint64_t first = world.client.server_runs();
@@ -454,12 +454,11 @@ TEST_F(Worlds, ASlowLinkThatIsTheBetterSideIsLeftAlone) {
   });
 }
 
-// Whatever a link does that moves bytes: every answer is right, and nobody waits for a slow one to
-// its end.
+// Whatever a link does that moves bytes, every answer is right, and comes in time.
 TEST_F(Worlds, ALinkWhoseRateNeverRestsCostsNoAnswer) {
   local_ = 500ms;
   elements_ = kLargeElements;
-  share_ = 40;
+  share_ = 80;
   play({}, [](World world, std::uint64_t seed) {
     Random random(seed);
     world.network.set_rate(kFastBytesPerS);
@@ -471,7 +470,8 @@ TEST_F(Worlds, ALinkWhoseRateNeverRestsCostsNoAnswer) {
       std::this_thread::sleep_for(milliseconds(random.between(50, 3000)));
     }
     world.network.set_rate(0);
-    EXPECT_LE(nanoseconds(world.client.statistics().longest_ns), kSlowRun);
+    // The request and its reply at the slowest of these rates, and a local Run.
+    EXPECT_LE(nanoseconds(world.client.statistics().longest_ns), 2 * kSlowRun);
     EXPECT_EQ(world.client.statistics().wrong, 0u);
   });
 }
