@@ -4,7 +4,8 @@
 Tensors are what RapidOCR hands to its models for a page, its detector's map on the way back, and OpenPose's input for a
 photograph (bytes_inputs.py); the models do nothing but take and give them. Links are network namespaces with `tc tbf`
 (tests/net/bed.py; root). No two inputs are equal, but in `openpose-same`. gRPC's gzip is measured as what it does to a
-message, zlib at its default level over the whole of it, on a plain socket over the same link.
+message, zlib at its default level over the whole of it, on a plain socket over the same link. BYTES_ONLY=1Gbps/rec
+measures the cells whose names contain that, and no codecs by themselves.
 """
 import json
 import os
@@ -34,14 +35,17 @@ def run(quick):
     with tempfile.TemporaryDirectory() as work, beds.Bed(common.BUILD) as bed:
         work = pathlib.Path(work)
         make_inputs(work)
-        codecs(bench, work)
+        only = os.environ.get("BYTES_ONLY", "")
+        if not only:
+            codecs(bench, work)
         link = bed.link()
         server = link.serve(work / "server", "--threads", 1, ort_library=common.ort_library())
         for rate, rate_bps in rates.items():
             link.set_rate(rate_bps)
-            for tensor in TENSORS:
+            for tensor in [t for t in TENSORS if only in f"{rate}/{t}"]:
                 measure_cell(bench, bed, link, server, work, rate, tensor, seconds)
-    draw(bench, rates)
+    if not only:
+        draw(bench, rates)
     return bench.finish()
 
 
