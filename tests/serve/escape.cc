@@ -2,6 +2,7 @@
 // What a model that has taken over its process would try next.
 #include <fcntl.h>
 #include <linux/bpf.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -81,6 +82,12 @@ constexpr Attempt kAttempts[] = {
      [] {
        const rlimit limit{RLIM_INFINITY, RLIM_INFINITY};
        return call(SYS_prlimit64, 0, RLIMIT_DATA, &limit, nullptr);
+     }},
+    {"another priority", [] { return call(SYS_setpriority, PRIO_PROCESS, 0, 0); }},
+    {"not to yield any more",
+     [] {
+       constexpr sched_param kNone{};
+       return call(SYS_sched_setscheduler, 0, SCHED_OTHER, &kNone);
      }},
     {"a user namespace", [] { return call(SYS_unshare, 0x10000000); }},
     {"mount", [] { return call(SYS_mount, "none", "/tmp", "tmpfs", 0, nullptr); }},
