@@ -16,7 +16,26 @@ using split::exec::StepTime;
 
 std::size_t at(int i) { return static_cast<std::size_t>(i); }
 
-constexpr const char* kLanes[] = {"compute", "send", "receive"};
+// Chrome's trace events: a participant's name, and a span in one of its lanes.
+json process_event(int pid, const std::string& name) {
+  return {{"ph", "M"}, {"name", "process_name"}, {"pid", pid}, {"args", {{"name", name}}}};
+}
+
+json span_event(int pid, int lane, const std::string& name, double start_us, double took_us) {
+  constexpr const char* kLanes[] = {"compute", "send", "receive"};
+  return {{"ph", "X"},   {"name", name},   {"cat", kLanes[lane]}, {"pid", pid},
+          {"tid", lane}, {"ts", start_us}, {"dur", took_us}};
+}
+
+std::string task_name(const split::Layout& layout, int task) {
+  const int pieces = static_cast<int>(layout.pieces.size());
+  return task < pieces ? fmt::format("block {}", layout.pieces[at(task)].block)
+                       : fmt::format("message {}", task - pieces);
+}
+
+const std::string& name_of(const Crew& crew, const SplitOptions& options, int participant) {
+  return options.members[at(crew.program().participants[at(participant)])].name;
+}
 
 // What the plan expected, as more processes.
 void add_planned(json& events, const Crew& crew, const SplitOptions& options,
@@ -24,31 +43,19 @@ void add_planned(json& events, const Crew& crew, const SplitOptions& options,
   const split::Layout& layout = crew.part().layout();
   const int pieces = static_cast<int>(layout.pieces.size()), n = crew.program().size();
   for (int p = 0; p < n; ++p)
-    events.push_back({{"ph", "M"},
-                      {"name", "process_name"},
-                      {"pid", n + p},
-                      {"args",
-                       {{"name", options.members[at(crew.program().participants[at(p)])].name +
-                                     " as planned"}}}});
-  const auto add = [&](int p, int lane, const std::string& name, const split::Span& span) {
-    events.push_back({{"ph", "X"},
-                      {"name", name},
-                      {"cat", kLanes[lane]},
-                      {"pid", n + p},
-                      {"tid", lane},
-                      {"ts", span.start_us},
-                      {"dur", span.end_us - span.start_us}});
+    events.push_back(process_event(n + p, name_of(crew, options, p) + " as planned"));
+  const auto add = [&](int p, StepKind lane, const split::Span& span) {
+    events.push_back(span_event(n + p, static_cast<int>(lane), task_name(layout, span.task),
+                                span.start_us, span.end_us - span.start_us));
   };
   for (const split::Span& span : planned) {
     if (span.task < pieces) {
-      const split::Piece& piece = layout.pieces[at(span.task)];
-      add(piece.participant, 0, fmt::format("block {}", piece.block), span);
+      add(layout.pieces[at(span.task)].participant, StepKind::kCompute, span);
       continue;
     }
     const split::Message& message = layout.messages[at(span.task - pieces)];
-    const std::string name = fmt::format("message {}", span.task - pieces);
-    add(message.from, 1, name, span);
-    add(message.to, 2, name, span);
+    add(message.from, StepKind::kSend, span);
+    add(message.to, StepKind::kReceive, span);
   }
 }
 
@@ -74,7 +81,7 @@ json break_down(const Crew& crew, const SplitOptions& options,
     for (const auto& m : crew.part().layout().messages)
       if (m.from == p) sent_bytes += m.size_bytes;
     const double span = static_cast<double>(last - first) / 1e3;
-    nodes.push_back({{"name", options.members[at(crew.program().participants[at(p)])].name},
+    nodes.push_back({{"name", name_of(crew, options, p)},
                      {"compute_ms", compute / 1e3},
                      {"packing_ms", copying / 1e3},
                      {"sending_ms", sending / 1e3},
@@ -93,27 +100,14 @@ json trace_of(const Crew& crew, const SplitOptions& options,
   for (const auto& node : times)
     for (const auto& t : node)
       if (t.start_ns > 0 && (begin == 0 || t.start_ns < begin)) begin = t.start_ns;
-  const auto pieces = static_cast<int>(crew.part().layout().pieces.size());
   for (int p = 0; p < crew.program().size(); ++p) {
-    events.push_back(
-        {{"ph", "M"},
-         {"name", "process_name"},
-         {"pid", p},
-         {"args", {{"name", options.members[at(crew.program().participants[at(p)])].name}}}});
-    for (const auto& t : times[at(p)]) {
-      if (t.start_ns == 0) continue;
-      const auto lane = static_cast<int>(t.kind);
-      std::string name =
-          t.task < pieces ? fmt::format("block {}", crew.part().layout().pieces[at(t.task)].block)
-                          : fmt::format("message {}", t.task - pieces);
-      events.push_back({{"ph", "X"},
-                        {"name", name},
-                        {"cat", kLanes[lane]},
-                        {"pid", p},
-                        {"tid", lane},
-                        {"ts", static_cast<double>(t.start_ns - begin) / 1e3},
-                        {"dur", static_cast<double>(t.end_ns - t.start_ns) / 1e3}});
-    }
+    events.push_back(process_event(p, name_of(crew, options, p)));
+    for (const auto& t : times[at(p)])
+      if (t.start_ns != 0)
+        events.push_back(span_event(p, static_cast<int>(t.kind),
+                                    task_name(crew.part().layout(), t.task),
+                                    static_cast<double>(t.start_ns - begin) / 1e3,
+                                    static_cast<double>(t.end_ns - t.start_ns) / 1e3));
   }
   add_planned(events, crew, options, planned);
   return {{"displayTimeUnit", "ms"}, {"traceEvents", events}};

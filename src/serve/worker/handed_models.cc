@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "serve/worker/handed_models.h"
 
-#include "engine/forwarding.h"
-
 #include <unistd.h>
 
 #include <utility>
+
+#include "engine/forwarding.h"
 
 namespace outboard::serve {
 namespace {

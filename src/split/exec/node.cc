@@ -93,7 +93,7 @@ Result<std::string> Node::assign(std::span<const std::byte> payload, const Model
                  "this node computes with another engine ({}) than the host ({}), and rows from "
                  "both would not be exactly alike",
                  name_and_version(engine_), a.engine);
-  if (a.block_channels > 0 && a.block_channels != block_channels(engine_))
+  if (a.block_channels > 0 && a.block_channels != own_block_channels())
     return error(ErrorKind::kUnimplemented,
                  "this node does not compute in blocks of ({}) channels, as the host does",
                  a.block_channels);
@@ -131,6 +131,12 @@ Result<std::string> Node::assign(std::span<const std::byte> payload, const Model
       Entry{std::move(part), std::move(a), std::move(model), Clock::monotonic().now()});
   if (built != nullptr) *built = id;
   return encode(ready);
+}
+
+// Asking the engine opens two models, and the answer does not change.
+int Node::own_block_channels() {
+  std::call_once(asked_for_blocks_, [this] { block_channels_ = block_channels(engine_); });
+  return block_channels_;
 }
 
 // With the mutex held.
@@ -244,7 +250,7 @@ Result<void> Node::join(std::span<const std::byte> payload, wire::Connection& co
 Result<std::string> Node::measure(std::span<const std::byte> payload, const ModelSource& models) {
   OB_TRY(Assignment a, decode_assignment(payload));
   OB_TRY(const HeldModel model, models(a.model));
-  if (a.block_channels > 0 && a.block_channels != block_channels(engine_)) a.block_channels = 0;
+  if (a.block_channels > 0 && a.block_channels != own_block_channels()) a.block_channels = 0;
   std::string key = a.model.hex() + "/" + std::to_string(a.block_channels);
   for (const auto& [name, shape] : a.input_shapes) {
     key += "/" + name;

@@ -73,6 +73,7 @@ class Node {
   std::shared_ptr<Entry> find(const PlanId& id) const;
   void drop(const PlanId& id);
   void clear_out();
+  int own_block_channels();
   Result<void> check_room(const PlanId& id) const;
 
   engine::Engine& engine_;
@@ -80,6 +81,8 @@ class Node {
   mutable std::mutex mutex_;
   std::map<PlanId, std::shared_ptr<Entry>> entries_;
   std::map<std::string, std::string> measured_;
+  std::once_flag asked_for_blocks_;
+  int block_channels_ = 0;
 };
 
 // One request on a connection of one's own, and its reply's payload; an error frame is the Error

@@ -488,6 +488,19 @@ void Builder::sort_into_units() {
   for (auto& unit : graph_.units) unit.name = ops[static_cast<std::size_t>(unit.heaviest_op)].name;
 }
 
+// Dimensions come from the model, or from the host of a split inference; what follows adds sizes up
+// and reserves memory by them. Dimensions that depend on data are not known yet.
+Result<void> check_sizes(const Graph& graph) {
+  for (const Tensor& t : graph.tensors) {
+    const bool known = std::all_of(t.shape.begin(), t.shape.end(), [](auto d) { return d >= 0; });
+    if (known && element_count(t.shape) * element_size_bytes(t.element_type) >
+                     static_cast<std::int64_t>(limits::kTensorBytes))
+      return error(ErrorKind::kInvalid, "the tensor ({}) has more than {} bytes", t.name,
+                   limits::kTensorBytes);
+  }
+  return {};
+}
+
 }  // namespace
 
 double Operand::bytes() const {
@@ -550,19 +563,6 @@ const Tensor& Graph::main_output(const Unit& unit) const {
   const Op& op = ops[static_cast<std::size_t>(unit.heaviest_op)];
   return tensors[static_cast<std::size_t>(op.kind == OpKind::kPartial ? op.inputs[0].tensor
                                                                       : op.outputs[0])];
-}
-
-// Dimensions come from the model, or from the host of a split inference; what follows adds sizes up
-// and reserves memory by them. Dimensions that depend on data are not known yet.
-Result<void> check_sizes(const Graph& graph) {
-  for (const Tensor& t : graph.tensors) {
-    const bool known = std::all_of(t.shape.begin(), t.shape.end(), [](auto d) { return d >= 0; });
-    if (known && element_count(t.shape) * element_size_bytes(t.element_type) >
-                     static_cast<std::int64_t>(limits::kTensorBytes))
-      return error(ErrorKind::kInvalid, "the tensor ({}) has more than {} bytes", t.name,
-                   limits::kTensorBytes);
-  }
-  return {};
 }
 
 Result<Graph> build_graph(std::shared_ptr<const OnnxFile> file, const GraphOptions& options) {

@@ -191,10 +191,15 @@ TEST_P(LostNode, AtEveryExchangeFailsNoRunAndIsTakenBack) {
   until(whole);
   for (int n = 1; n <= 1 || n <= exchanges; ++n) {
     until(whole);
-    const int before = faults.writes();
-    EXPECT_LT(run(*session), 5e-4);
-    if (n == 1) exchanges = faults.writes() - before;
-    ASSERT_GT(exchanges, 1);
+    // How many messages a node sends in a frame depends on the plan that was measured: one at
+    // least (its band of the result). A Run that the host did alone does not count.
+    for (auto split = session->status().split_runs; exchanges == 0;) {
+      const int before = faults.writes();
+      until([&] { return session->status().split_runs > split; });
+      split = session->status().split_runs;
+      exchanges = faults.writes() - before;
+      ASSERT_FALSE(limit.at < Clock::monotonic().now()) << "no frame in which the node took part";
+    }
     const auto rescued = session->status().rescued_runs;
     faults.arm(GetParam(), n);
     until([&] { return session->status().rescued_runs > rescued; });
