@@ -191,8 +191,7 @@ class Client {
   Result<void> agree_on_rings(Pooled& pooled);
   void agree_on_coding(Pooled& pooled, const HelloReply& reply);
   // Where the request is large and not in shared memory: in its turn.
-  SendTurns::Turn take_turn(const Pooled& pooled, std::span<const InputTensor> inputs,
-                            CancelToken* cancel);
+  SendTurns::Turn take_turn(const Pooled& pooled, std::uint64_t bytes, CancelToken* cancel);
   // The Run's own reply: tensors that the server wants first are sent.
   Result<FrameHeader> receive_run_header(Pooled& pooled, std::uint64_t id,
                                          const RunRequest& request,

@@ -17,9 +17,6 @@
 namespace outboard::wire {
 namespace {
 
-// Whether a request of so many bytes is still leaving is looked at.
-constexpr std::uint64_t kWorthFollowingBytes = 64u << 10;
-
 std::int64_t now_ns() { return Clock::monotonic().now().count(); }
 
 // The error after which the caller knows that the request may have been executed.
@@ -199,10 +196,10 @@ std::function<bool()> stop_when(const CancelToken* cancel) {
 
 }  // namespace
 
-SendTurns::Turn Client::take_turn(const Pooled& pooled, std::span<const InputTensor> inputs,
-                                  CancelToken* cancel) {
-  const std::uint64_t bytes = total_bytes(inputs);
-  if (pooled.shared || bytes < SendTurns::kWorthWaitingBytes) return {};
+SendTurns::Turn Client::take_turn(const Pooled& pooled, std::uint64_t bytes, CancelToken* cancel) {
+  if (pooled.shared || bytes < SendTurns::kBeyondHostBytes ||
+      !SendTurns::worth_waiting(bytes, pooled.connection.path()))
+    return {};
   // Until then nothing is asked of the server.
   if (cancel != nullptr) cancel->heard(now_ns() + Nanoseconds(SendTurns::kMostWait).count());
   const CancelWatch waking(cancel, [this](bool) { turns_.wake(); });
@@ -234,8 +231,9 @@ Result<RunAccount> Client::run_on(Pooled& pooled, RunRequest& request,
   account.start_ns = now_ns();
   const std::uint64_t sent_before = connection.bytes_sent(),
                       received_before = connection.bytes_received();
-  SendTurns::Turn turn = take_turn(pooled, inputs, cancel);
-  if (total_bytes(inputs) >= kWorthFollowingBytes) pooled.moved_bytes = connection.moved_bytes();
+  const std::uint64_t bytes = total_bytes(inputs);
+  SendTurns::Turn turn = take_turn(pooled, bytes, cancel);
+  if (bytes >= Stream::kWorthFollowingBytes) pooled.moved_bytes = connection.moved_bytes();
   const std::int64_t begun = now_ns();
   account.turn_ns = static_cast<std::uint64_t>(begun - account.start_ns);
   if (cancel != nullptr) cancel->heard(begun);

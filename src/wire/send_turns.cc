@@ -1,7 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "wire/send_turns.h"
 
+#include <algorithm>
+
 namespace outboard::wire {
+
+bool SendTurns::worth_waiting(std::uint64_t bytes, const Path& path) {
+  if (!path.leaves_host) return bytes >= kWithinHostBytes;
+  const auto delay_us = static_cast<std::uint64_t>(path.round_trip.count());
+  return bytes >= std::max(kBeyondHostBytes, delay_us * kBytesPerUs);
+}
 
 SendTurns::Turn SendTurns::take(const std::function<bool()>& stop) {
   std::unique_lock lock(mutex_);

@@ -18,13 +18,19 @@
 #include <mutex>
 #include <utility>
 
+#include "wire/transport/stream.h"
+
 namespace outboard::wire {
 
 class SendTurns {
  public:
-  // Less than this is sent at once: many small requests fill a link well enough by themselves, and
-  // a turn that passes from thread to thread leaves gaps.
-  static constexpr std::uint64_t kWorthWaitingBytes = 4u << 20;
+  // Whether a request is sent in turn. Small ones fill a link well enough by themselves. Within a
+  // host the turn's way from thread to thread would leave gaps unless the request is large; and
+  // where the peer is far, a connection that begins to send is slowed down by the delay and not by
+  // the link, which several at once fill better.
+  static bool worth_waiting(std::uint64_t bytes, const Path& path);
+  static constexpr std::uint64_t kWithinHostBytes = 4u << 20, kBeyondHostBytes = 256u << 10;
+  static constexpr std::uint64_t kBytesPerUs = 256;  // of the round trip
   static constexpr std::chrono::milliseconds kMostWait{400};
 
   // In turn until end() or destruction.

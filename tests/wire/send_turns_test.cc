@@ -31,6 +31,17 @@ TEST(SendTurns, OneAtATime) {
   EXPECT_EQ(done, 800);
 }
 
+TEST(SendTurns, AreForRequestsThatTheLinkSlowsDownAndNotTheDelay) {
+  using std::chrono::microseconds;
+  const Path within{}, near{true, microseconds(100)}, far{true, microseconds(20'000)};
+  EXPECT_FALSE(SendTurns::worth_waiting(600'000, within));
+  EXPECT_TRUE(SendTurns::worth_waiting(16'000'000, within));
+  EXPECT_FALSE(SendTurns::worth_waiting(100'000, near));
+  EXPECT_TRUE(SendTurns::worth_waiting(600'000, near));
+  EXPECT_FALSE(SendTurns::worth_waiting(600'000, far));
+  EXPECT_TRUE(SendTurns::worth_waiting(16'000'000, far));
+}
+
 TEST(SendTurns, OneThatHangsHoldsNobodyUpForLong) {
   SendTurns turns;
   const SendTurns::Turn hanging = turns.take({});

@@ -185,16 +185,6 @@ Result<std::unique_ptr<Listener>> listen_unix(const Endpoint& endpoint) {
   return std::make_unique<SocketListener>(fd.release(), endpoint);
 }
 
-bool is_loopback(const sockaddr* address) {
-  if (address->sa_family == AF_INET)
-    return (ntohl(reinterpret_cast<const sockaddr_in*>(address)->sin_addr.s_addr) >> 24) == 127;
-  if (address->sa_family == AF_INET6) {
-    const in6_addr& six = reinterpret_cast<const sockaddr_in6*>(address)->sin6_addr;
-    return IN6_IS_ADDR_LOOPBACK(&six) || (IN6_IS_ADDR_V4MAPPED(&six) && six.s6_addr[12] == 127);
-  }
-  return false;
-}
-
 }  // namespace
 
 std::string Endpoint::to_string() const {
@@ -240,6 +230,16 @@ Result<Endpoint> parse_endpoint(std::string_view text) {
                    "port ({}) of address ({}) must be a number from 0 to 65535", port, text);
   }
   return endpoint;
+}
+
+bool is_loopback(const sockaddr* address) {
+  if (address->sa_family == AF_INET)
+    return (ntohl(reinterpret_cast<const sockaddr_in*>(address)->sin_addr.s_addr) >> 24) == 127;
+  if (address->sa_family == AF_INET6) {
+    const in6_addr& six = reinterpret_cast<const sockaddr_in6*>(address)->sin6_addr;
+    return IN6_IS_ADDR_LOOPBACK(&six) || (IN6_IS_ADDR_V4MAPPED(&six) && six.s6_addr[12] == 127);
+  }
+  return false;
 }
 
 Result<bool> is_local(const Endpoint& endpoint) {

@@ -12,6 +12,8 @@
 #include "base/result.h"
 #include "wire/transport/stream.h"
 
+struct sockaddr;
+
 namespace outboard::wire {
 
 struct Endpoint {
@@ -31,6 +33,7 @@ Result<Endpoint> parse_endpoint(std::string_view text);
 // Whether nobody beyond this machine can reach it: a unix socket, or an address of the loopback
 // range ("localhost" is resolved). kInvalid when the name does not resolve.
 Result<bool> is_local(const Endpoint& endpoint);
+bool is_loopback(const sockaddr* address);  // IPv4, IPv6 and IPv4 within IPv6
 
 class Resolver;
 

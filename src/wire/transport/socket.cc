@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "wire/transport/descriptor_message.h"
+#include "wire/transport/endpoint.h"
 
 namespace outboard::wire {
 namespace {
@@ -41,12 +42,25 @@ void choose_congestion_control(int fd) {
     ::setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, name.data(), static_cast<socklen_t>(name.size()));
 }
 
+// Whether a connected socket's peer is beyond loopback.
+bool leaves_host(int fd) {
+  sockaddr_storage peer{};
+  socklen_t size = sizeof peer;
+  if (::getpeername(fd, reinterpret_cast<sockaddr*>(&peer), &size) != 0) return false;
+  return (peer.ss_family == AF_INET || peer.ss_family == AF_INET6) &&
+         !is_loopback(reinterpret_cast<const sockaddr*>(&peer));
+}
+
 class SocketStream : public Stream {
  public:
-  explicit SocketStream(int fd) : fd_(fd) {
-    const int one = 1;  // both fail on unix sockets, which have neither Nagle nor congestion
+  explicit SocketStream(int fd) : fd_(fd), leaves_host_(outboard::wire::leaves_host(fd)) {
+    const int one = 1;  // these fail on unix sockets, which have neither Nagle nor congestion
     ::setsockopt(fd_, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
     choose_congestion_control(fd_);
+    // The system takes no more than this beyond what it may send now, so that a write ends when its
+    // bytes have left but for a few, and whose turn is next (send_turns.h) sends into a free link.
+    if (leaves_host_)
+      ::setsockopt(fd_, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &kMostUnsentBytes, sizeof kMostUnsentBytes);
   }
   ~SocketStream() override { ::close(fd_); }
 
@@ -74,10 +88,11 @@ class SocketStream : public Stream {
     ::setsockopt(fd_, SOL_SOCKET, SO_SNDTIMEO, &value, sizeof value);
   }
   // As the peer's system acknowledged them.
-  std::uint64_t delivered_bytes() const override {
-    tcp_info info{};
-    socklen_t size = sizeof info;
-    return ::getsockopt(fd_, IPPROTO_TCP, TCP_INFO, &info, &size) == 0 ? info.tcpi_bytes_acked : 0;
+  std::uint64_t delivered_bytes() const override { return info().tcpi_bytes_acked; }
+  Path path() const override {
+    if (!leaves_host_) return {};
+    const std::uint32_t us = info().tcpi_min_rtt;
+    return {true, std::chrono::microseconds(us == UINT32_MAX ? 0 : us)};
   }
 
   void shut_down() override { ::shutdown(fd_, SHUT_RDWR); }
@@ -152,14 +167,24 @@ class SocketStream : public Stream {
   }
 
  private:
-  static constexpr std::uint64_t kWorthFollowingBytes = 64u << 10;
   // Since `delivered` was looked at last.
   bool made_progress(std::uint64_t& delivered) const {
     const std::uint64_t before = std::exchange(delivered, delivered_bytes());
     return delivered >= before + kProgressBytes;
   }
 
+  // All zeros where the system does not know.
+  tcp_info info() const {
+    tcp_info info{};
+    socklen_t size = sizeof info;
+    if (::getsockopt(fd_, IPPROTO_TCP, TCP_INFO, &info, &size) != 0) info = {};
+    return info;
+  }
+
+  static constexpr int kMostUnsentBytes = 128 << 10;
+
   const int fd_;
+  const bool leaves_host_;
   std::chrono::milliseconds timeout_{0};
 };
 

@@ -34,9 +34,17 @@ class DescriptorPassing {
   virtual bool peer_is_same_user() const = 0;
 };
 
+// The way to the peer, as far as the transport knows it.
+struct Path {
+  bool leaves_host = false;                 // beyond loopback
+  std::chrono::microseconds round_trip{0};  // the least that was seen; 0: none yet
+};
+
 class Stream {
  public:
-  // Fewer bytes than this from one look to the next are a trickle, not progress.
+  // Whether a message of so many bytes is still leaving is looked at. Fewer than kProgressBytes
+  // from one look to the next are a trickle, not progress.
+  static constexpr std::uint64_t kWorthFollowingBytes = 64u << 10;
   static constexpr std::uint64_t kProgressBytes = 4096;
 
   virtual ~Stream() = default;
@@ -63,6 +71,7 @@ class Stream {
   // How many of the bytes that were written have reached the peer's side: grows while a large
   // message leaves. Any thread. 0: this transport cannot see it.
   virtual std::uint64_t delivered_bytes() const { return 0; }
+  virtual Path path() const { return {}; }
 
   // Ends both directions and wakes whoever waits; the peer sees the end of the stream.
   virtual void shut_down() = 0;
