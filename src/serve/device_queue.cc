@@ -4,6 +4,12 @@
 #include <chrono>
 
 namespace outboard::serve {
+namespace {
+
+// After a Run of this length its core is handed over: that takes some microseconds itself.
+constexpr Nanoseconds kWorthACore = std::chrono::microseconds(500);
+
+}  // namespace
 
 Result<DeviceQueue::Slot> DeviceQueue::acquire(Ticket& ticket, FairFlow& flow, Deadline deadline) {
   std::unique_lock lock(mutex_);
@@ -23,6 +29,7 @@ Result<DeviceQueue::Slot> DeviceQueue::acquire(Ticket& ticket, FairFlow& flow, D
   }
   order_.push(ticket.entry_);
   ticket.granted_ = false;
+  ticket.core_.waits();
   const auto done = [&] { return ticket.granted_ || ticket.cancelled_; };
   if (deadline.is_never()) {
     ticket.changed_.wait(lock, done);
@@ -30,6 +37,7 @@ Result<DeviceQueue::Slot> DeviceQueue::acquire(Ticket& ticket, FairFlow& flow, D
     const std::chrono::steady_clock::time_point until(deadline.at);
     ticket.changed_.wait_until(lock, until, done);
   }
+  ticket.core_.woken();
   // A slot that was granted is taken even when the cancel came too: the Run ends at once.
   if (ticket.granted_) return Slot(*this, ticket);
   order_.remove(ticket.entry_);
@@ -78,6 +86,7 @@ void DeviceQueue::release(Ticket& ticket) {
   Ticket& next = *static_cast<Ticket*>(entry->owner);
   next.granted_ = true;
   next.granted_at_ = ended;
+  if (slots_ > 1 && ended - ticket.granted_at_ >= kWorthACore) next.core_.give_this_core();
   next.changed_.notify_one();
 }
 

@@ -15,6 +15,7 @@
 
 #include "base/clock.h"
 #include "base/result.h"
+#include "serve/core_handover.h"
 #include "serve/fair_order.h"
 #include "serve/load_average.h"
 
@@ -38,6 +39,7 @@ class DeviceQueue {
    private:
     friend class DeviceQueue;
     std::condition_variable changed_;
+    CoreHandover core_;                         // under the queue's mutex
     FairEntry entry_;                           // first under the queue's mutex
     Nanoseconds granted_at_{};                  // then of whoever holds the slot
     bool granted_ = false, cancelled_ = false;  // under the queue's mutex
