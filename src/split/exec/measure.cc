@@ -63,7 +63,7 @@ Result<double> least_us(engine::Session& session, const RowsOptions& options,
   for (std::uint32_t i = 0; i < session.info().outputs.size(); ++i) outputs.push_back({i, nullptr});
   double least = std::numeric_limits<double>::infinity(), spent_s = 0;
   const double seconds = weights == Weights::kCold ? 0 : options.seconds_per_point;
-  for (int run = 0; run < 4 || (spent_s < seconds && run < 1000); ++run) {
+  for (int run = 0; run < 5 || (spent_s < seconds && run < 1000); ++run) {
     if (weights == Weights::kCold) {
       empty_caches();
       for (const auto& bytes : memory) read_all(bytes);
@@ -106,11 +106,11 @@ bool has_weights(const Graph& graph, const Unit& unit) {
 
 struct BandTime {
   double us = 0;
-  double cold_us = 0;  // of all rows: what weights from memory add
+  double cold_us = 0;  // what weights from memory add
 };
 
 Result<BandTime> time_band(engine::Engine& engine, const Graph& graph, int unit, int rows,
-                           const RowsOptions& options) {
+                           const RowsOptions& options, bool cold) {
   std::vector<SlotRows> slots;
   const auto wanted = wanted_of(graph, graph.units[at(unit)], rows, slots);
   if (wanted.empty()) return BandTime{};
@@ -118,11 +118,23 @@ Result<BandTime> time_band(engine::Engine& engine, const Graph& graph, int unit,
                                        options.block_channels, options.threads));
   BandTime time;
   OB_TRY(time.us, least_us(*session, options));
-  const bool all = rows == graph.main_output(graph.units[at(unit)]).rows;
-  if (!all || !has_weights(graph, graph.units[at(unit)])) return time;
+  if (!cold || !has_weights(graph, graph.units[at(unit)])) return time;
   OB_TRY(const double cold_us, least_us(*session, options, Weights::kCold));
   time.cold_us = std::max(0.0, cold_us - time.us);
   return time;
+}
+
+// Every call reads its weights, however many rows it computes; those of a layer whose weights
+// divide like its rows (`shared`) only the share. One row tells best what that takes: of many it is
+// a small difference of large numbers, and some of it passes behind the arithmetic, so it is at
+// most that.
+void add_cold(profile::RowCurve& curve, bool shared, double first_us, double all_us) {
+  const double first = curve.rows.front(), all = curve.rows.back();
+  for (std::size_t i = 0; i < curve.rows.size(); ++i) {
+    const double n = curve.rows[i], along = all > first ? (n - first) / (all - first) : 1;
+    curve.time_us[i] +=
+        shared ? all_us * n / all : first_us + along * (std::min(first_us, all_us) - first_us);
+  }
 }
 
 }  // namespace
@@ -167,24 +179,23 @@ Result<profile::NodeRows> measure_rows(engine::Engine& engine, const Graph& grap
   for (int u = 0; u < static_cast<int>(graph.units.size()); ++u) {
     const auto& unit = graph.units[at(u)];
     profile::RowCurve curve;
-    double cold_us = 0;
-    for (int rows : row_points(graph.main_output(unit).rows)) {
+    const std::set<int> points = row_points(graph.main_output(unit).rows);
+    std::vector<double> cold_us;  // of the first and the last point
+    for (int rows : points) {
       if (stop) return error(ErrorKind::kCancelled, "interrupted while measuring unit ({})", u);
       progress(
           fmt::format("unit {} of {} ({}), {} rows", u + 1, graph.units.size(), unit.name, rows));
-      auto time = time_band(engine, graph, u, rows, options);
+      const bool end = rows == *points.begin() || rows == *points.rbegin();
+      auto time = time_band(engine, graph, u, rows, options, end);
       if (!time)
         return tl::make_unexpected(
             std::move(time).error().while_doing("measuring unit " + unit.name));
       curve.rows.push_back(rows);
       curve.time_us.push_back(time->us);
-      cold_us = time->cold_us;  // the last point is all rows
+      if (end) cold_us.push_back(time->cold_us);
     }
-    // Every call reads its weights, however many rows it computes; those of a layer whose weights
-    // divide like its rows only the share.
-    const bool shared = graph.ops[at(unit.heaviest_op)].weights_by_row;
-    for (std::size_t i = 0; i < curve.rows.size(); ++i)
-      curve.time_us[i] += cold_us * (shared ? curve.rows[i] / curve.rows.back() : 1);
+    add_cold(curve, graph.ops[at(unit.heaviest_op)].weights_by_row, cold_us.front(),
+             cold_us.back());
     curve = profile::without_call(std::move(curve), node.call_us);
     whole_us += curve.time_us.back();
     // Two units may share a name (the halves of a divided reduction): the heavier one keeps it.
