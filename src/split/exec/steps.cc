@@ -8,14 +8,13 @@
 
 #include "base/limits.h"
 #include "split/exec/blocked.h"
+#include "split/exec/place.h"
 #include "split/graph/constants.h"
 
 namespace outboard::split::exec {
 namespace {
 
 std::size_t at(int i) { return static_cast<std::size_t>(i); }
-
-constexpr std::uint64_t kAlignment = 64;
 
 class Compiler {
  public:
@@ -40,10 +39,7 @@ class Compiler {
     if (sizeless_ >= 0)
       return error(ErrorKind::kInvalid, "the size of the tensor ({}) is unknown or beyond {} bytes",
                    graph_.tensors[at(sizeless_)].name, limits::kTensorBytes);
-    for (auto& b : out_.buffers) {
-      b.offset = out_.frame_bytes;
-      out_.frame_bytes += (b.size_bytes + kAlignment - 1) / kAlignment * kAlignment;
-    }
+    place_buffers(out_, layout_);
     return std::move(out_);
   }
 

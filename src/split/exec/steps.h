@@ -24,7 +24,7 @@ struct Buffer {
   Shape shape;
   std::int64_t lead = 1;        // strips
   std::int64_t tail_bytes = 0;  // of one row in a strip
-  std::uint64_t offset = 0;     // in the memory of a frame
+  std::uint64_t offset = 0;     // in the memory of a frame (place.h)
   std::uint64_t size_bytes = 0;
 };
 
