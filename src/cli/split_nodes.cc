@@ -11,6 +11,8 @@ namespace {
 using split::exec::Member;
 using split::exec::SplitOptions;
 
+constexpr int kCorrections = 2;
+
 wire::ClientOptions client_options() {
   wire::ClientOptions options;
   options.software = "outboard " OUTBOARD_VERSION " split";
@@ -46,6 +48,7 @@ SplitOptions options_of_peers(const std::vector<wire::Access>& peers, double lea
   if (options.always) options.least_budget_us = 2e6;
   options.plan_after_runs = 3;
   options.least_single_us = 3e3;
+  options.corrections = kCorrections;
   options.members.push_back({"this node", "", nullptr, 0});
   for (const auto& peer : peers)
     options.members.push_back(member_of(peer.endpoint.to_string(), peer, 0));
@@ -68,6 +71,7 @@ Result<SplitOptions> options_of_cluster(const split::ClusterFile& file, bool ins
   options.host = file.cluster.host;
   options.measured_nodes = file.measured_nodes;
   options.measured_links = file.measured_links;
+  options.corrections = kCorrections;
   for (int i = 0; i < file.cluster.size(); ++i) {
     const auto k = static_cast<std::size_t>(i);
     const std::string& name = file.cluster.node(i).name;

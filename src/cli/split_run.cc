@@ -206,6 +206,7 @@ Result<void> run_split(const RunArguments& a) {
                  {"blocks", used.program().blocks.size()},
                  {"state", status.state},
                  {"planned_ms", status.planned_us * a.tasks / 1e3},
+                 {"first_planned_ms", status.first_planned_us * a.tasks / 1e3},
                  {"single_ms", median(single_us) / 1e3},
                  {"split_ms", median(split_us) / 1e3},
                  {"speed_up", median(single_us) / std::max(1.0, median(split_us))},

@@ -21,20 +21,6 @@ Nanoseconds now() { return Clock::monotonic().now(); }
 constexpr auto kAlive = std::chrono::seconds(5);
 constexpr auto kProbe = std::chrono::seconds(2);
 
-// Inputs that a comparison can be made with.
-struct TrialInputs {
-  std::vector<std::vector<std::byte>> memory;
-  std::vector<engine::InputView> views;
-
-  explicit TrialInputs(const Graph& graph) {
-    for (int i : graph.inputs) {
-      const Tensor& t = graph.tensors[at(i)];
-      const auto type = static_cast<engine::ElementType>(t.element_type);
-      views.push_back({type, t.shape, memory.emplace_back(plausible_bytes(type, t.shape)), {}});
-    }
-  }
-};
-
 }  // namespace
 
 SplitSession::SplitSession(engine::Engine& engine, std::shared_ptr<engine::Session> own,
@@ -94,7 +80,7 @@ Result<void> SplitSession::prepare() {
   }
   OB_TRY(const auto graph, open_graph(engine_, path_, shapes));
   if (options_.least_single_us > 0) {
-    const double own_us = own_run_us(TrialInputs(*graph).views, 3);
+    const double own_us = own_run_us(*graph, 3);
     if (own_us < options_.least_single_us)
       return error(ErrorKind::kUnimplemented, "the model takes {:.1f} ms, too little to be split",
                    own_us / 1e3);
@@ -221,110 +207,9 @@ Result<void> SplitSession::measure_members(std::vector<int>& present) {
   return {};
 }
 
-// The best program for the members that are there, its participants members.
-Result<Program> SplitSession::find_program(const std::vector<int>& present, double& planned_us) {
-  Cluster cluster;
-  const auto n = options_.members.size();
-  {
-    const std::lock_guard lock(mutex_);
-    for (int m : present) {
-      profile::NodeRows node = options_.cluster.node(m);
-      node.flops_per_s /= slowdown_[at(m)];
-      node.memory_bytes_per_s /= slowdown_[at(m)];
-      for (auto& [name, curve] : node.units)
-        for (double& us : curve.time_us) us *= slowdown_[at(m)];
-      if (m == options_.host) cluster.host = static_cast<int>(cluster.nodes.size());
-      cluster.nodes.push_back(std::move(node));
-    }
-    for (int a : present)
-      for (int b : present) cluster.links.push_back(options_.cluster.links[at(a) * n + at(b)]);
-  }
-  PlanResult result = options_.scheme == Scheme::kAuto
-                          ? plan(*graph_, cluster, options_.request)
-                          : plan_baseline(options_.scheme, *graph_, cluster);
-  Program program = std::move(result.plan.programs[at(result.plan.images[0])]);
-  planned_us = result.schedule.makespan_us;
-  const Layout layout = LayoutBuilder(*graph_, cluster).build(program);
-  SimulateOptions keep;
-  keep.keep_spans = true;
-  planned_ = simulate(cluster, {{program}, {0}}, {layout}, keep).spans;
-  const std::lock_guard lock(mutex_);
-  for (int p : present) speed_[at(p)] = speed(*graph_, options_.cluster.node(p));
-  std::fill(planned_compute_us_.begin(), planned_compute_us_.end(), 0.0);
-  for (int& p : program.participants) p = present[at(p)];
-  for (const Piece& piece : layout.pieces)
-    planned_compute_us_[at(program.participants[at(piece.participant)])] += piece.time_us;
-  if (std::find(program.participants.begin(), program.participants.end(), options_.host) ==
-      program.participants.end())
-    return error(ErrorKind::kRefused, "the best plan leaves this node out");
-  return program;
-}
-
-double SplitSession::own_run_us(std::span<const engine::InputView> inputs, int times) {
-  std::vector<engine::OutputWanted> wanted;
-  wanted.reserve(info().outputs.size());
-  for (std::uint32_t i = 0; i < info().outputs.size(); ++i) wanted.push_back({i, nullptr});
-  std::vector<double> took;
-  took.reserve(at(times));
-  for (int i = 0; i < times; ++i)
-    took.push_back(time_run(*own_, inputs, wanted, options_.threads).value_or(0));
-  std::sort(took.begin(), took.end());
-  return took[took.size() / 2];
-}
-
-// The plan's result against this node's own, and its time. Returns the time.
-Result<double> SplitSession::try_out(Crew& crew) {
-  const TrialInputs trial(*graph_);
-  std::vector<engine::OutputWanted> wanted;
-  wanted.reserve(output_of_.size());
-  for (int o : output_of_) wanted.push_back({static_cast<std::uint32_t>(o), nullptr});
-  OB_TRY(const auto own, own_->run(trial.views, wanted, nullptr));
-  std::vector<std::span<const std::byte>> whole;
-  for (const auto& v : own->values()) whole.push_back(v.data);
-  std::vector<double> took;
-  for (int i = 0; i < 4; ++i) {
-    const Nanoseconds start = now();
-    OB_TRY(const auto outputs, crew.run(trial.views, Deadline::in(std::chrono::seconds(60))));
-    if (i > 0) took.push_back(std::chrono::duration<double, std::micro>(now() - start).count());
-    const double off = difference(*graph_, outputs.views, whole);
-    crew.release(outputs);
-    if (i > 0) continue;
-    const std::lock_guard lock(mutex_);
-    status_.difference = off;
-    if (!(off <= kRounding))
-      return error(ErrorKind::kInternal,
-                   "the plan's result differs from this node's own by {:.2g} of the largest value, "
-                   "beyond rounding",
-                   off);
-  }
-  std::sort(took.begin(), took.end());
-  const double own_us = own_run_us(trial.views, 3);
-  const std::lock_guard lock(mutex_);
-  status_.single_us = own_us;
-  return took[took.size() / 2];
-}
-
-// Once: a unit that is measured again and again finds its weights in the cache, and in a whole
-// model it does not. What one node takes for the whole model, against what its units add up to,
-// corrects the units of all.
-void SplitSession::calibrate() {
-  if (calibrated_ || options_.cluster.node(options_.host).units.empty()) return;
-  calibrated_ = true;
-  const double pace = options_.members[at(options_.host)].pace;
-  const double took_us = own_run_us(TrialInputs(*graph_).views, 5) / (pace > 0 ? pace : 1);
-  const double planned_us =
-      plan_baseline(Scheme::kSingle, *graph_, options_.cluster).schedule.makespan_us;
-  if (!(planned_us > 0) || !(took_us > 0)) return;
-  const double factor = std::clamp(took_us / planned_us, 0.5, 3.0);
-  log_info("split profiles corrected factor={:.2f} one_node_ms={:.1f} units_ms={:.1f}", factor,
-           took_us / 1e3, planned_us / 1e3);
-  const std::lock_guard lock(mutex_);
-  for (std::size_t m = 0; m < slowdown_.size(); ++m) slowdown_[m] *= factor;
-}
-
 // Sets up the best plan for whoever takes part. A node that refuses is left out, and the others
 // are asked for another plan.
-Result<std::shared_ptr<Crew>> SplitSession::gather(std::vector<int>& present, double& planned_us) {
+Result<std::shared_ptr<Crew>> SplitSession::gather(std::vector<int>& present) {
   for (;;) {
     present = present_members();
     if (present.size() > 1) {
@@ -334,18 +219,13 @@ Result<std::shared_ptr<Crew>> SplitSession::gather(std::vector<int>& present, do
     if (present.size() < 2)
       return error(ErrorKind::kDisconnected, "{}",
                    last_refusal_.empty() ? "none of the other nodes answers" : last_refusal_);
-    OB_TRY(const Program program, find_program(present, planned_us));
+    OB_TRY(const Program program, find_program(present));
     if (program.size() < 2 && !options_.always)
       return error(ErrorKind::kRefused, "the planner expects no gain from {} nodes",
                    present.size());
     int culprit = -1;
-    auto crew =
-        Crew::set_up(engine_, graph_, package_.get(), program, options_.members, options_.host,
-                     {.contexts = options_.contexts,
-                      .threads = options_.threads,
-                      .block_channels = block_channels_},
-                     &culprit);
-    if (crew) return std::shared_ptr<Crew>(*std::move(crew));
+    auto crew = set_up(program, &culprit);
+    if (crew) return crew;
     if (stop_requested_) return tl::make_unexpected(std::move(crew).error());
     // Another processor's kernels, or none that say what they make of a model; or of this one.
     if (block_channels_ > 0 && (culprit < 0 || crew.error().kind == ErrorKind::kUnimplemented)) {
@@ -355,6 +235,7 @@ Result<std::shared_ptr<Crew>> SplitSession::gather(std::vector<int>& present, do
       const std::lock_guard lock(mutex_);
       options_.measured_nodes = given_nodes_;
       std::fill(slowdown_.begin(), slowdown_.end(), 1.0);
+      corrections_ = {};
       calibrated_ = false;
       continue;
     }
@@ -366,9 +247,8 @@ Result<std::shared_ptr<Crew>> SplitSession::gather(std::vector<int>& present, do
 Result<void> SplitSession::establish() {
   OB_CHECK_OK(prepare());
   std::vector<int> present;
-  double planned_us = 0;
-  OB_TRY(const std::shared_ptr<Crew> crew, gather(present, planned_us));
-  OB_TRY(const double took_us, try_out(*crew));
+  OB_TRY(const Proven proven, prove(present));
+  const auto& [crew, planned_us, took_us] = proven;
   {
     const std::lock_guard lock(mutex_);
     status_.planned_us = planned_us;

@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "engine/engine.h"
+#include "split/exec/corrections.h"
 #include "split/exec/crew.h"
 #include "split/exec/guard.h"
 #include "split/plan/search.h"
@@ -34,11 +35,13 @@ struct SplitOptions {
   std::vector<char> measured_nodes, measured_links;
   Scheme scheme = Scheme::kAuto;
   int threads = 0;
-  int contexts = 1;               // frames that may be under way at once
-  PlanRequest request{};          // of every plan
-  double least_gain = 1.05;       // measured; below it one node is used
-  bool blocked = true;            // keep the engine's own layout between bands, where it has one
-  bool always = false;            // use the plan whatever it gains (benchmarks, tests)
+  int contexts = 1;          // frames that may be under way at once
+  PlanRequest request{};     // of every plan
+  double least_gain = 1.05;  // measured; below it one node is used
+  bool blocked = true;       // keep the engine's own layout between bands, where it has one
+  bool always = false;       // use the plan whatever it gains (benchmarks, tests)
+  // How often, before it is used, a plan may be made anew from what the frames of its trial took.
+  int corrections = 0;
   double least_budget_us = 20e3;  // what a frame may take before it is computed here
   // Planning takes the host's time: it begins after so many Runs, and only for a model that takes
   // so long here.
@@ -52,7 +55,8 @@ struct SplitStatus {
   std::string state;  // "planning", "split over 3 nodes", "one node: REASON"
   std::uint64_t split_runs = 0, own_runs = 0, handed_out_runs = 0, rescued_runs = 0, plans = 0;
   double single_us = 0, planned_us = 0, measured_us = 0;
-  double difference = 0;  // of the comparison at set-up
+  double first_planned_us = 0;  // from profiles alone, before any frame
+  double difference = 0;        // of the comparison at set-up
 };
 
 class SplitSession final : public engine::Session {
@@ -83,14 +87,29 @@ class SplitSession final : public engine::Session {
   Result<void> establish();
   void shun(int member, const Error& why);
   void wait_before_next_plan();
+  // A plan that was set up and tried.
+  struct Proven {
+    std::shared_ptr<Crew> crew;
+    double planned_us = 0, took_us = 0;
+  };
+  struct Trial {
+    double took_us = 0;            // a frame; medians
+    std::vector<double> tasks_us;  // by task of the layout; a message's from sender to receiver
+  };
   void calibrate();
-  Result<double> try_out(Crew& crew);
-  Result<Program> find_program(const std::vector<int>& present, double& planned_us);
+  Result<Proven> prove(std::vector<int>& present);
+  Result<Proven> rival(const std::vector<int>& present, double planned_us, Trial& trial);
+  Result<std::shared_ptr<Crew>> set_up(const Program& program, int* culprit);
+  Result<Trial> try_out(Crew& crew);
+  void learn(const Crew& crew, const Trial& trial);
+  Cluster cluster_of(const std::vector<int>& present) const;
+  Result<Program> find_program(const std::vector<int>& present);
+  double foretell(const Program& program, const std::vector<int>& present);
   std::vector<int> present_members();
   Result<void> measure_members(std::vector<int>& present);
   Result<void> complete_member(int member);
   Result<profile::NodeRows> measure_member(int member);
-  Result<std::shared_ptr<Crew>> gather(std::vector<int>& present, double& planned_us);
+  Result<std::shared_ptr<Crew>> gather(std::vector<int>& present);
   void give_up(const std::shared_ptr<Crew>& crew, const Error& why);
   void account(Crew& crew, std::uint64_t frame, double took_us);
   void count_link_deviation(const Crew& crew, const std::vector<std::vector<StepTime>>& reports);
@@ -98,7 +117,7 @@ class SplitSession final : public engine::Session {
                                                std::span<const engine::OutputWanted> wanted) const;
   bool fits(std::span<const engine::InputView> inputs) const;
   int first_done() const;
-  double own_run_us(std::span<const engine::InputView> inputs, int times);
+  double own_run_us(const Graph& graph, int times);
 
   engine::Engine& engine_;
   const std::shared_ptr<engine::Session> own_;
@@ -117,6 +136,8 @@ class SplitSession final : public engine::Session {
   std::vector<double> slowdown_;            // by member: measured over planned, for the next plan
   std::vector<double> planned_compute_us_;  // by member
   std::vector<Span> planned_;
+  Layout planned_layout_;                           // of the program that was foretold last
+  Corrections corrections_;                         // of profiles, from trials
   std::vector<double> deviation_, link_deviation_;  // sums over frames
   int deviating_frames_ = 0;
   int deviations_to_replan_ = kDeviations, steady_frames_ = 0;
