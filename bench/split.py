@@ -2,16 +2,20 @@
 """Real splits: every scheme executed by the same engine over TCP between network namespaces, beside one node.
 
 Two nodes have a core each. Three and four are paced: every compute step is stretched to its processor time / S, and so is
-the single node beside it (docs/split.md). Needs root. What was interrupted goes on where it stopped; what is expected to
-take how long is said before. All of it is about twenty minutes, for a machine that is quiet; in parts:
+the single node beside it (docs/split.md). Needs root. What is expected to take how long is said before. All of it is about
+twenty minutes, for a machine that is quiet; in parts, whose rows are kept for as long as the program is the same, so that
+the last part's table and build/bench/split.json have those of all:
 
     OUTBOARD_SPLIT_PARTS=two,three,four,slow-link,batch,unequal,changes,ablation bench/run split     (default: all)
     OUTBOARD_SPLIT_MODELS=vgg-16,openpose-body25,resnet-50                                  (default: those of each part)
     OUTBOARD_SPLIT_SCHEMES=auto,halp,dpfp,tiles,modnn                                       (default: those of each part)
+    OUTBOARD_SPLIT_FRESH=1                                                                  (measures these again)
 """
+import hashlib
 import json
 import os
 import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -72,7 +76,7 @@ def expected_s(key, name, scheme, quick):
     count, _, tasks, _, shares, _ = PARTS[key]
     pace = PACE.get(count, 1)
     single_s = SINGLE_S[name]
-    return (frames_of(name, scheme, tasks, quick) + 1) * 1.7 * tasks * single_s / pace + single_s * (8 + 4 / pace) + 2
+    return (frames_of(name, scheme, tasks, quick) + 1) * 1.7 * tasks * single_s / pace + single_s * (8 + 8 / pace) + 4
 
 
 def part_expected_s(key, name, kept, quick):
@@ -188,11 +192,14 @@ def outboard(command, limit_s=300):
     return got
 
 
+def program_hash():
+    return hashlib.sha256(program().read_bytes()).hexdigest()
+
+
 def profile_of(name):
-    """Time against rows on one core; kept as long as neither the program nor the model is newer."""
-    path = RESULTS / f"split-profile-{name}.json"
-    newest = max(os.path.getmtime(program()), os.path.getmtime(model(name)))
-    if not path.exists() or path.stat().st_mtime < newest:
+    """Time against rows on one core; kept for as long as the program and the model are the same."""
+    path = RESULTS / f"split-profile-{name}-{program_hash()[:12]}.json"
+    if not path.exists() or path.stat().st_mtime < os.path.getmtime(model(name)):
         print(f"{name}: measuring time against rows", file=sys.stderr, flush=True)
         RESULTS.mkdir(parents=True, exist_ok=True)
         core = ["taskset", "-c", "0"] if os.cpu_count() > 1 else []
@@ -205,11 +212,11 @@ def split(nodes, verb, name, path, *arguments, limit_s=300):
 
 
 class Kept:
-    """Rows of an interrupted run: a later one goes on where it stopped, unless the program has changed since."""
+    """Rows by label, and what else was measured, of this program; a later run measures what is not there."""
 
     def __init__(self, quick):
         self.path = RESULTS / f"split-kept{'-quick' if quick else ''}.json"
-        self.program = os.path.getmtime(program())
+        self.program = program_hash()
         try:
             kept = json.loads(self.path.read_text())
         except (OSError, ValueError):
@@ -217,20 +224,25 @@ class Kept:
         rows = kept["rows"] if kept.get("program") == self.program else {}
         self.rows = {label: row for label, row in rows.items() if "error" not in row}
         if self.rows:
-            print(f"goes on after {len(self.rows)} rows that {self.path} has; remove it to begin anew", file=sys.stderr)
+            print(f"beside {len(self.rows)} rows that {self.path} has", file=sys.stderr)
+
+    def forget(self, labels):
+        self.rows = {label: row for label, row in self.rows.items() if label not in labels}
 
     def keep(self, label, row):
         self.rows[label] = row
         RESULTS.mkdir(parents=True, exist_ok=True)
-        self.path.write_text(json.dumps({"program": self.program, "rows": self.rows}))
+        scratch = self.path.with_suffix(f".{os.getpid()}")
+        scratch.write_text(json.dumps({"program": self.program, "rows": self.rows}))
+        scratch.replace(self.path)
 
 
 def measure_part(key, name, kept, quick):
-    """Every scheme of a part for one model, by label."""
+    """Every scheme of a part for one model."""
     count, mbps, _, _, shares, _ = PARTS[key]
     labels = {scheme: label_of(key, name, scheme) for scheme in schemes_of(key, name)}
     if all(label in kept.rows for label in labels.values()):
-        return labels
+        return
     folder = tempfile.mkdtemp(prefix="outboard-split-")
     profile = profile_of(name)
     try:
@@ -250,7 +262,6 @@ def measure_part(key, name, kept, quick):
                         kept.keep(label, measure_row(key, name, scheme, nodes, path, folder, quick))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    return labels
 
 
 LINKS = {}  # by number of nodes and rate, once measured
@@ -289,12 +300,14 @@ def measure_row(key, name, scheme, nodes, path, folder, quick):
     return row
 
 
-def report(bench, key, name, labels, kept):
-    """The rows; returns the plans' errors, of one image at a time."""
+def report(bench, key, name, kept):
+    """What is known of a part; returns the plans' errors, of one image at a time: foretold by profiles, and in use."""
     _, _, tasks, _, _, goals = PARTS[key]
+    labels = {scheme: label_of(key, name, scheme) for scheme in all_schemes_of(key, name)}
     errors, speed_ups = [], {}
     for scheme, label in labels.items():
-        row = kept.rows[label]
+        if (row := kept.rows.get(label)) is None:
+            continue
         if "error" in row:
             bench.row(label, None, "x", "higher", goal=goals.get(name, 1.0))
             continue
@@ -305,7 +318,7 @@ def report(bench, key, name, labels, kept):
         if row["said"]:
             print(f"{label}: {row['said']}", file=sys.stderr)
         if tasks == 1 and row["nodes"] > 1:
-            errors.append(abs(row["planned_ms"] - row["split_ms"]) / row["split_ms"])
+            errors.append([abs(row[which] - row["split_ms"]) / row["split_ms"] for which in ("first_planned_ms", "planned_ms")])
         if scheme == "auto":
             bench.row(f"{label}/planned", row["planned_ms"], "ms", "lower", baseline="measured (ms)",
                       baseline_value=row["split_ms"])
@@ -402,7 +415,7 @@ class Session:
         bed.end(self.server)
 
 
-def changes(bench, quick):
+def changes(quick):
     """A session of an ordinary program while its link falls to 50 Mbps and returns, and its peer loses half of its core."""
     name, count = ("resnet-50", 20) if quick else ("vgg-16", 60)
     folder = tempfile.mkdtemp(prefix="outboard-split-")
@@ -434,6 +447,11 @@ def changes(bench, quick):
         for session in sessions:
             session.end()
         shutil.rmtree(folder, ignore_errors=True)
+    return {"model": name, "single_ms": single, "phases": phases}
+
+
+def report_changes(bench, row):
+    name, single, phases = row["model"], row["single_ms"], row["phases"]
     frames = [took for times in phases.values() for took in times]
     for phase, times in phases.items():
         bench.row(f"{name}/changes/{phase}", single / Samples(times[len(times) // 2:]).median, "x", "higher",
@@ -452,23 +470,29 @@ def run(quick):
         raise Missing(f"the part ({unknown[0]}) must be one of {', '.join(EVERYTHING)}")
     models = os.environ.get("OUTBOARD_SPLIT_MODELS", "resnet-50" if quick else "").split(",")
     pairs = [(key, name) for key in parts if key in PARTS for name in PARTS[key][3] if models == [""] or name in models]
-    seconds = sum(part_expected_s(key, name, kept, quick) for key, name in pairs) + (200 if "changes" in parts else 0)
+    if os.environ.get("OUTBOARD_SPLIT_FRESH"):
+        kept.forget([*(label_of(key, name, s) for key, name in pairs for s in schemes_of(key, name)), *parts])
+    seconds = sum(part_expected_s(key, name, kept, quick) for key, name in pairs)
+    seconds += 200 if "changes" in parts and "changes" not in kept.rows else 0
     print(f"split: about {seconds / 60:.0f} minutes, and up to two for each model whose time against rows is not known yet",
           file=sys.stderr, flush=True)
     for key in parts:
         for name in [name for k, name in pairs if k == key] or [None]:
             try:  # what fails is a row without a value, and the others are measured
-                if key == "changes":
-                    changes(bench, quick)
-                elif name is not None:
-                    errors += report(bench, key, name, measure_part(key, name, kept, quick), kept)
+                if name is not None:
+                    measure_part(key, name, kept, quick)
                     picture(key, name)
+                elif key == "changes" and key not in kept.rows:
+                    kept.keep(key, changes(quick))
             except (RuntimeError, Missing) as failed:
                 print(f"{key}: {failed}", file=sys.stderr, flush=True)
                 bench.row(f"{key}/{name or ''}", None, "x", "higher", goal=1.0)
+    for key, (_, _, _, names, _, _) in PARTS.items():
+        for name in names:
+            errors += report(bench, key, name, kept)
+    if "changes" in kept.rows:
+        report_changes(bench, kept.rows["changes"])
     if errors:
-        errors.sort()
-        bench.row("plan error, median", errors[len(errors) // 2], "", "lower", goal=0.10)
-    missed = bench.finish()
-    kept.path.unlink(missing_ok=True)
-    return missed
+        bench.row("plan error, median", statistics.median(used for _, used in errors), "", "lower", goal=0.10)
+        bench.row("plan error from profiles alone, median", statistics.median(first for first, _ in errors), "", "lower")
+    return bench.finish()
