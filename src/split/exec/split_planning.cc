@@ -14,6 +14,9 @@ namespace {
 std::size_t at(int i) { return static_cast<std::size_t>(i); }
 
 Nanoseconds now() { return Clock::monotonic().now(); }
+double us_since(Nanoseconds start) {
+  return std::chrono::duration<double, std::micro>(now() - start).count();
+}
 
 double median(std::vector<double> v) {
   if (v.empty()) return 0;
@@ -144,6 +147,26 @@ Result<std::shared_ptr<Crew>> SplitSession::set_up(const Program& program, int* 
   return std::shared_ptr<Crew>(std::move(crew));
 }
 
+// One frame, when the program's Runs that are under way have ended; the next ones wait a moment.
+Result<Crew::Outputs> SplitSession::trial_frame(Crew& crew,
+                                                std::span<const engine::InputView> inputs,
+                                                double& took_us) {
+  {
+    std::unique_lock lock(mutex_);
+    in_trial_ = true;
+    turn_.wait_for(lock, std::chrono::duration<double, std::micro>(2 * trial_limit_us_), [&] {
+      return std::all_of(busy_.begin(), busy_.end(), [](int n) { return n == 0; });
+    });
+  }
+  const Nanoseconds start = now();
+  auto outputs = crew.run(inputs, Deadline::in(std::chrono::seconds(60)));
+  took_us = us_since(start);
+  const std::lock_guard lock(mutex_);
+  in_trial_ = false;
+  turn_.notify_all();
+  return outputs;
+}
+
 // The plan's result against this node's own, and its times.
 Result<SplitSession::Trial> SplitSession::try_out(Crew& crew) {
   constexpr int kLeast = 4, kMost = 10;  // frames; as many as go into that time
@@ -153,7 +176,12 @@ Result<SplitSession::Trial> SplitSession::try_out(Crew& crew) {
   std::vector<engine::OutputWanted> wanted;
   wanted.reserve(output_of_.size());
   for (int o : output_of_) wanted.push_back({static_cast<std::uint32_t>(o), nullptr});
+  const Nanoseconds start = now();
   OB_TRY(const auto own, own_->run(inputs, wanted, nullptr));
+  {
+    const std::lock_guard lock(mutex_);
+    trial_limit_us_ = us_since(start);
+  }
   std::vector<std::span<const std::byte>> whole;
   for (const auto& v : own->values()) whole.push_back(v.data);
   const Layout& layout = crew.part().layout();
@@ -161,9 +189,8 @@ Result<SplitSession::Trial> SplitSession::try_out(Crew& crew) {
   std::vector<std::vector<double>> tasks(at(layout.tasks()));
   double spent_us = 0;
   for (int i = 0; i < kLeast || (i < kMost && spent_us < kTimeUs); ++i) {
-    const Nanoseconds start = now();
-    OB_TRY(const auto outputs, crew.run(inputs, Deadline::in(std::chrono::seconds(60))));
-    const double us = std::chrono::duration<double, std::micro>(now() - start).count();
+    double us = 0;
+    OB_TRY(const auto outputs, trial_frame(crew, inputs, us));
     spent_us += us;
     const double off = i > 0 ? 0 : difference(*graph_, outputs.views, whole);
     if (i > 0) {

@@ -113,7 +113,10 @@ Result<std::unique_ptr<engine::RunOutputs>> SplitSession::run(
                                  [](const auto& w) { return w.buffer == nullptr; });
   std::shared_ptr<wire::RemoteSession> remote;
   {
-    const std::lock_guard lock(mutex_);
+    std::unique_lock lock(mutex_);
+    // A frame of a trial tells nothing beside a Run; no Run waits for longer than one of its own.
+    turn_.wait_for(lock, std::chrono::duration<double, std::micro>(trial_limit_us_),
+                   [&] { return !in_trial_; });
     const bool alone = std::all_of(busy_.begin(), busy_.end(), [](int n) { return n == 0; });
     ++runs_;
     if (alone && crew_ && guard_ && fits(inputs)) {
@@ -132,6 +135,7 @@ Result<std::unique_ptr<engine::RunOutputs>> SplitSession::run(
     ~Leave() {
       const std::lock_guard lock(s.mutex_);
       --s.busy_[at(member)];
+      if (s.in_trial_) s.turn_.notify_all();
     }
   } leave{*this, whole_on};
 

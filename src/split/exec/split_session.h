@@ -101,6 +101,8 @@ class SplitSession final : public engine::Session {
   Result<Proven> rival(const std::vector<int>& present, double planned_us, Trial& trial);
   Result<std::shared_ptr<Crew>> set_up(const Program& program, int* culprit);
   Result<Trial> try_out(Crew& crew);
+  Result<Crew::Outputs> trial_frame(Crew& crew, std::span<const engine::InputView> inputs,
+                                    double& took_us);
   void learn(const Crew& crew, const Trial& trial);
   Cluster cluster_of(const std::vector<int>& present) const;
   Result<Program> find_program(const std::vector<int>& present);
@@ -128,7 +130,9 @@ class SplitSession final : public engine::Session {
   std::vector<int> output_of_;  // graph output -> index into info().outputs
 
   mutable std::mutex mutex_;
-  std::condition_variable changed_;
+  std::condition_variable changed_, turn_;
+  bool in_trial_ = false;  // a frame of one is under way; with the mutex held
+  double trial_limit_us_ = 0;
   std::shared_ptr<Crew> crew_, retired_;
   std::vector<std::shared_ptr<wire::RemoteSession>> whole_;  // by member
   std::vector<int> busy_;                                    // Runs under way, by member

