@@ -332,7 +332,8 @@ VANISHING = {"address-changed"}
 def too_much(left, sides=("client", "server")):
     """Sentences on what is held although it is over; of a record, or of what left_over() sees."""
     held, said = left["held"], []
-    if held["in_flight"] or held["in_flight_bytes"]:
+    # Of a client that vanished in the middle of a request the server still waits for the rest.
+    if (held["in_flight"] or held["in_flight_bytes"]) and "server" in sides:
         said.append("the server holds Runs that are over")
     if held["connections"] > CONNECTIONS and "server" in sides:
         said.append("the server holds connections that are over")
