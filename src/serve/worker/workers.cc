@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "serve/worker/workers.h"
 
+#include <sched.h>
 #include <sys/resource.h>
 
 #include <algorithm>
@@ -44,8 +45,11 @@ class EngineFacts final : public engine::Engine {
 bool priority_may_rise() {
   bool may = false;
   std::thread([&] {
-    may =
-        ::setpriority(PRIO_PROCESS, 0, kLowestNice) == 0 && ::setpriority(PRIO_PROCESS, 0, 0) == 0;
+    constexpr sched_param kNone{};
+    may = ::setpriority(PRIO_PROCESS, 0, kLowestNice) == 0 &&
+          ::sched_setscheduler(0, SCHED_IDLE, &kNone) == 0 &&
+          ::sched_setscheduler(0, SCHED_OTHER, &kNone) == 0 &&
+          ::setpriority(PRIO_PROCESS, 0, 0) == 0;
   }).join();
   return may;
 }
