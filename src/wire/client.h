@@ -191,7 +191,7 @@ class Client {
   Result<void> agree_on_rings(Pooled& pooled);
   void agree_on_coding(Pooled& pooled, const HelloReply& reply);
   // Where the request is large and not in shared memory: in its turn.
-  SendTurns::Turn take_turn(const Pooled& pooled, std::uint64_t bytes, CancelToken* cancel);
+  SendTurns::Turn take_turn(Pooled& pooled, std::uint64_t bytes, CancelToken* cancel);
   // The Run's own reply: tensors that the server wants first are sent.
   Result<FrameHeader> receive_run_header(Pooled& pooled, std::uint64_t id,
                                          const RunRequest& request,
@@ -226,6 +226,7 @@ class Client {
   SpeedMeter meter_;  // before the connections, which borrow both
   LinkRates rates_;
   SendTurns turns_;
+  std::atomic<int> runs_under_way_{0};
   std::mutex mutex_;
   std::vector<std::unique_ptr<Pooled>> idle_;
   std::set<std::uint32_t> closed_handles_;  // of sessions that are gone; closed where still open

@@ -71,7 +71,8 @@ class Connection {
   // Grows while bytes of a large message leave or come. Any thread.
   std::uint64_t moved_bytes() const { return stream_->delivered_bytes() + arrived_bytes_; }
 
-  Path path() const { return stream_->path(); }
+  Path path() const { return bottom_->path(); }
+  void keep_little_unsent(bool little) { bottom_->keep_little_unsent(little); }
 
   // Counters of both directions, frame headers included; for one Run's account and for tests.
   std::uint64_t frames_sent() const { return frames_sent_; }

@@ -189,6 +189,17 @@ std::uint64_t total_bytes(std::span<const InputTensor> inputs) {
   return bytes;
 }
 
+class UnderWay {
+ public:
+  explicit UnderWay(std::atomic<int>& count) : count_(count) { count_.fetch_add(1); }
+  UnderWay(const UnderWay&) = delete;
+  UnderWay& operator=(const UnderWay&) = delete;
+  ~UnderWay() { count_.fetch_sub(1); }
+
+ private:
+  std::atomic<int>& count_;
+};
+
 std::function<bool()> stop_when(const CancelToken* cancel) {
   if (cancel == nullptr) return {};
   return [cancel] { return cancel->is_cancelled(); };
@@ -196,10 +207,11 @@ std::function<bool()> stop_when(const CancelToken* cancel) {
 
 }  // namespace
 
-SendTurns::Turn Client::take_turn(const Pooled& pooled, std::uint64_t bytes, CancelToken* cancel) {
+SendTurns::Turn Client::take_turn(Pooled& pooled, std::uint64_t bytes, CancelToken* cancel) {
   if (pooled.shared || bytes < SendTurns::kBeyondHostBytes ||
       !SendTurns::worth_waiting(bytes, pooled.connection.path()))
     return {};
+  pooled.connection.keep_little_unsent(runs_under_way_.load(std::memory_order_relaxed) > 1);
   // Until then nothing is asked of the server.
   if (cancel != nullptr) cancel->heard(now_ns() + Nanoseconds(SendTurns::kMostWait).count());
   const CancelWatch waking(cancel, [this](bool) { turns_.wake(); });
@@ -232,6 +244,7 @@ Result<RunAccount> Client::run_on(Pooled& pooled, RunRequest& request,
   const std::uint64_t sent_before = connection.bytes_sent(),
                       received_before = connection.bytes_received();
   const std::uint64_t bytes = total_bytes(inputs);
+  const UnderWay under_way(runs_under_way_);
   SendTurns::Turn turn = take_turn(pooled, bytes, cancel);
   if (bytes >= Stream::kWorthFollowingBytes) pooled.moved_bytes = connection.moved_bytes();
   const std::int64_t begun = now_ns();

@@ -57,10 +57,6 @@ class SocketStream : public Stream {
     const int one = 1;  // these fail on unix sockets, which have neither Nagle nor congestion
     ::setsockopt(fd_, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
     choose_congestion_control(fd_);
-    // The system takes no more than this beyond what it may send now, so that a write ends when its
-    // bytes have left but for a few, and whose turn is next (send_turns.h) sends into a free link.
-    if (leaves_host_)
-      ::setsockopt(fd_, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &kMostUnsentBytes, sizeof kMostUnsentBytes);
   }
   ~SocketStream() override { ::close(fd_); }
 
@@ -93,6 +89,11 @@ class SocketStream : public Stream {
     if (!leaves_host_) return {};
     const std::uint32_t us = info().tcpi_min_rtt;
     return {true, std::chrono::microseconds(us == UINT32_MAX ? 0 : us)};
+  }
+  void keep_little_unsent(bool little) override {
+    if (!leaves_host_ || little == std::exchange(keeps_little_unsent_, little)) return;
+    const int bytes = little ? kMostUnsentBytes : 0;  // 0: as the system has it
+    ::setsockopt(fd_, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &bytes, sizeof bytes);
   }
 
   void shut_down() override { ::shutdown(fd_, SHUT_RDWR); }
@@ -181,10 +182,12 @@ class SocketStream : public Stream {
     return info;
   }
 
+  // Beyond what the system may send now.
   static constexpr int kMostUnsentBytes = 128 << 10;
 
   const int fd_;
   const bool leaves_host_;
+  bool keeps_little_unsent_ = false;
   std::chrono::milliseconds timeout_{0};
 };
 

@@ -72,6 +72,9 @@ class Stream {
   // message leaves. Any thread. 0: this transport cannot see it.
   virtual std::uint64_t delivered_bytes() const { return 0; }
   virtual Path path() const { return {}; }
+  // Whether a write is to end only when its bytes have left but for a few, so that whoever sends
+  // next over another stream finds the link free. Costs the writer wake-ups. For the writer.
+  virtual void keep_little_unsent(bool /*little*/) {}
 
   // Ends both directions and wakes whoever waits; the peer sees the end of the stream.
   virtual void shut_down() = 0;

@@ -246,7 +246,6 @@ class TlsStream final : public Stream {
     below_->set_stall_timeout(timeout);
   }
   std::uint64_t delivered_bytes() const override { return below_->delivered_bytes(); }
-  Path path() const override { return below_->path(); }
   void shut_down() override { below_->shut_down(); }
   void abandon() override { below_->abandon(); }
 
