@@ -106,7 +106,8 @@ void place_buffers(Steps& steps, const Layout& layout) {
   };
   std::vector<int> order(steps.buffers.size()), placed;
   std::iota(order.begin(), order.end(), 0);
-  std::stable_sort(order.begin(), order.end(), [&](int a, int b) { return room(a) > room(b); });
+  std::sort(order.begin(), order.end(),
+            [&](int a, int b) { return room(a) != room(b) ? room(a) > room(b) : a < b; });
   steps.frame_bytes = 0;
   for (int b : order) {  // `placed` is by offset
     std::uint64_t offset = 0;
