@@ -41,7 +41,7 @@ class Stage:
         self.link = bed.link(rate_bps=None)
         self.server = devices.serve(self.link, self.work / "server")
         self.local = {}
-        self._kept, self._kept_stack = {}, contextlib.ExitStack()
+        self._kept_of, self._kept, self._kept_stack = None, {}, contextlib.ExitStack()
         for model in MODELS:  # uploads it
             with self.device(model, "remote", 1) as device:
                 device.runs(2, 5)
@@ -52,9 +52,9 @@ class Stage:
 
     def kept(self, model, mode, share):
         """The program of that mode, for as long as cells are of that model and device."""
-        if self._kept and (model, share) != self._kept["of"]:
+        if (model, share) != self._kept_of:
             self.close()
-        self._kept["of"] = model, share
+        self._kept_of = model, share
         if mode not in self._kept:
             # A Run over a link that has become slow is late; a second try would not be the server's.
             device = devices.Device(self.bed, model, mode, [self.server] if mode else (), environment={"OUTBOARD_HEDGING": "off"})

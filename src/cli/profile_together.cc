@@ -9,17 +9,13 @@
 #include <mutex>
 #include <thread>
 
+#include "base/median.h"
+
 namespace outboard::cli {
 namespace {
 
 double seconds_since(const Clock& clock, Nanoseconds begin) {
   return std::chrono::duration<double>(clock.now() - begin).count();
-}
-
-double median(std::vector<double> x) {
-  const auto middle = x.begin() + static_cast<std::ptrdiff_t>(x.size() / 2);
-  std::nth_element(x.begin(), middle, x.end());
-  return *middle;
 }
 
 using Progress = std::function<void(const std::string&)>;

@@ -11,6 +11,7 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "base/median.h"
 #include "cli/split_nodes.h"
 #include "cli/split_times.h"
 #include "cli/verbs.h"
@@ -34,12 +35,6 @@ struct RunArguments {
 };
 
 std::size_t at(int i) { return static_cast<std::size_t>(i); }
-
-double median(std::vector<double> v) {
-  if (v.empty()) return 0;
-  std::sort(v.begin(), v.end());
-  return v[v.size() / 2];
-}
 
 // The bytes of a file; the header of an .npy file is passed over.
 Result<std::vector<std::byte>> read_tensor(const std::string& path) {

@@ -208,6 +208,7 @@ std::function<bool()> stop_when(const CancelToken* cancel) {
 }  // namespace
 
 SendTurns::Turn Client::take_turn(Pooled& pooled, std::uint64_t bytes, CancelToken* cancel) {
+  // The first two spare a small Run the question of the path.
   if (pooled.shared || bytes < SendTurns::kBeyondHostBytes ||
       !SendTurns::worth_waiting(bytes, pooled.connection.path()))
     return {};

@@ -317,6 +317,27 @@ TEST_F(Faults, AddressChanged) { play(Fault::kAddressChanged); }
 TEST_F(Faults, Fork) { play(Fault::kFork); }
 TEST_F(Faults, ClientKilled) { play(Fault::kClientKilled); }
 
+// Counts what is logged of servers that are taken for silent, and lets nothing be printed from then
+// on. The count outlives it, because a thread may be in the sink still.
+class SilencesLogged {
+ public:
+  SilencesLogged() {
+    count_ = 0;
+    set_log_sink([](LogLevel, std::string_view text) {
+      if (text.find("has said nothing") != std::string_view::npos) ++count_;
+    });
+  }
+  SilencesLogged(const SilencesLogged&) = delete;
+  SilencesLogged& operator=(const SilencesLogged&) = delete;
+  ~SilencesLogged() {
+    set_log_sink([](LogLevel, std::string_view) {});
+  }
+  int count() const { return count_; }
+
+ private:
+  static inline std::atomic<int> count_{0};
+};
+
 // Worlds without a fault of the list: one client, and what the test does to it.
 class Worlds : public testing::Test {
  protected:
@@ -381,17 +402,13 @@ TEST_F(Worlds, BytesThatLeaveOrComeAreASignOfLife) {
   intercept::Config config;
   config.mode = intercept::Mode::kRemote;
   play(config, [](World world, std::uint64_t) {
-    static std::atomic<int> silences{0};
-    set_log_sink([](LogLevel, std::string_view text) {
-      if (text.find("has said nothing") != std::string_view::npos) ++silences;
-    });
+    const SilencesLogged silences;
     world.network.set_rate(200'000);
     world.client.set_elements(1, 100'000);
     const std::uint64_t before = world.client.server_runs();
     EXPECT_TRUE(wait_until([&] { return world.client.server_runs() > before + 12; }, 120s));
     world.client.stop();
-    set_log_sink([](LogLevel, std::string_view) {});
-    EXPECT_EQ(silences, 0);
+    EXPECT_EQ(silences.count(), 0);
     EXPECT_EQ(world.client.figures().local_runs, 0u);
     EXPECT_EQ(world.client.statistics().wrong, 0u);
   });
@@ -408,13 +425,10 @@ TEST_F(Worlds, ALinkThatFallsAHundredTimesUnderARunIsLeftAndTakenAgain) {
   elements_ = kLargeElements;
   share_ = 80;
   play({}, [this](World world, std::uint64_t seed) {
-    static std::atomic<int> silences{0};
     world.network.set_rate(kFastBytesPerS);
     const std::uint64_t warm = world.client.server_runs();
     EXPECT_TRUE(wait_until([&] { return world.client.server_runs() > warm + 60; }, 60s));
-    set_log_sink([](LogLevel, std::string_view text) {
-      if (text.find("has said nothing") != std::string_view::npos) ++silences;
-    });
+    const SilencesLogged silences;
     std::this_thread::sleep_for(milliseconds(seed * 37 % 500));
     world.client.statistics().longest_ns = 0;
     const auto before = world.client.figures();
@@ -431,8 +445,7 @@ TEST_F(Worlds, ALinkThatFallsAHundredTimesUnderARunIsLeftAndTakenAgain) {
     const std::uint64_t slow = world.client.server_runs();
     EXPECT_TRUE(wait_until([&] { return world.client.server_runs() > slow + 30; }, 10s));
     world.client.stop();
-    set_log_sink([](LogLevel, std::string_view) {});
-    EXPECT_EQ(silences, 0);
+    EXPECT_EQ(silences.count(), 0);
     EXPECT_EQ(world.client.statistics().wrong, 0u);
   });
 }

@@ -243,7 +243,7 @@ Decision Estimates::decide(RunKey key, std::uint64_t request_bytes, const Sides&
 void Estimates::ended(const Decision& d, double total_us) {
   --under_way_[static_cast<std::size_t>(d.side) + 1];
   spent_us_ += total_us;
-  if (d.explores) explored_us_ += std::max(0.0, total_us - d.other_us);
+  if (d.explores) explored_us_ += d.exploring_cost_us(total_us);
 }
 
 // Where what the link said, before the Run or during it, is confirmed, what was measured before it

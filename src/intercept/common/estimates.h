@@ -26,6 +26,7 @@
 // Pure but for its lock: the clock is given, nothing is random. Thread-safe.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <map>
@@ -73,6 +74,8 @@ struct Decision {
   bool explores = false;
   bool link_changed = false;  // expected_us rests on that
   bool open_local = false;    // the local side is worth opening, behind the program's back
+  // What a Run that explored and took so long cost beyond the best other side.
+  double exploring_cost_us(double total_us) const { return std::max(0.0, total_us - other_us); }
 };
 
 // What a Run at a server took.

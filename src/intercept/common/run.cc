@@ -108,7 +108,7 @@ void Answer::record(const wire::RunAccount* run, LocalReason reason) {
   const Decision& decision = route_.decision;
   if (decision.explores)
     account.explored_run(static_cast<std::uint64_t>(
-        std::max(static_cast<double>(time_ns) - 1e3 * decision.other_us, 0.0)));
+        1e3 * decision.exploring_cost_us(static_cast<double>(time_ns) / 1e3)));
   Trace* const traces[] = {process_.trace(), session_.profile()};
   for (Trace* trace : traces) {
     if (trace == nullptr) continue;

@@ -139,6 +139,10 @@ void add_cold(profile::RowCurve& curve, bool shared, double first_us, double all
 
 }  // namespace
 
+double us_since(Nanoseconds start) {
+  return std::chrono::duration<double, std::micro>(Clock::monotonic().now() - start).count();
+}
+
 Result<double> time_run(engine::Session& session, std::span<const engine::InputView> inputs,
                         std::span<const engine::OutputWanted> outputs, int threads) {
   const clockid_t clock = threads == 1 ? CLOCK_THREAD_CPUTIME_ID : CLOCK_MONOTONIC;

@@ -8,6 +8,7 @@
 #include <functional>
 #include <string>
 
+#include "base/clock.h"
 #include "engine/engine.h"
 #include "profile/rows.h"
 #include "split/graph/graph.h"
@@ -17,6 +18,8 @@ namespace outboard::split::exec {
 // A tensor to try a model with: floats in [0, 1), always the same ones; of other types zeros.
 std::vector<std::byte> plausible_bytes(engine::ElementType type,
                                        std::span<const std::int64_t> dims);
+
+double us_since(Nanoseconds start);  // by the monotonic clock
 
 // What a Run takes. On one thread, the calling one, in which the session then computes, it is its
 // processor time, so that a busy machine's pauses do not count, and what an engine in another

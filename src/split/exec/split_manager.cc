@@ -247,8 +247,9 @@ Result<std::shared_ptr<Crew>> SplitSession::gather(std::vector<int>& present) {
 Result<void> SplitSession::establish() {
   OB_CHECK_OK(prepare());
   std::vector<int> present;
-  OB_TRY(const Proven proven, prove(present));
-  const auto& [crew, planned_us, took_us] = proven;
+  OB_TRY(Proven proven, prove(present));
+  auto& [crew, plan, trial] = proven;
+  const double planned_us = plan.makespan_us, took_us = trial.took_us;
   {
     const std::lock_guard lock(mutex_);
     status_.planned_us = planned_us;
@@ -275,6 +276,10 @@ Result<void> SplitSession::establish() {
   status_.state = fmt::format("split over {} nodes", crew->program().size());
   present_ = present;
   retired_ = std::exchange(crew_, crew);
+  std::fill(planned_compute_us_.begin(), planned_compute_us_.end(), 0.0);
+  for (const Piece& piece : plan.layout.pieces)
+    planned_compute_us_[at(crew->program().participants[at(piece.participant)])] += piece.time_us;
+  planned_ = std::move(plan.spans);
   guard_.emplace(status_.single_us, took_us);
   deviating_frames_ = steady_frames_ = 0;
   for (int m : present) shunned_for_[at(m)] = options_.retry;

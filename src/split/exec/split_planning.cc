@@ -5,6 +5,7 @@
 #include <map>
 
 #include "base/log.h"
+#include "base/median.h"
 #include "split/exec/measure.h"
 #include "split/exec/split_session.h"
 
@@ -14,15 +15,6 @@ namespace {
 std::size_t at(int i) { return static_cast<std::size_t>(i); }
 
 Nanoseconds now() { return Clock::monotonic().now(); }
-double us_since(Nanoseconds start) {
-  return std::chrono::duration<double, std::micro>(now() - start).count();
-}
-
-double median(std::vector<double> v) {
-  if (v.empty()) return 0;
-  std::sort(v.begin(), v.end());
-  return v[v.size() / 2];
-}
 
 // Inputs that a comparison can be made with.
 std::vector<engine::InputView> views_of(const Graph& graph,
@@ -89,21 +81,17 @@ Result<Program> SplitSession::find_program(const std::vector<int>& present) {
 }
 
 // When this program is expected to do what.
-double SplitSession::foretell(const Program& program, const std::vector<int>& present) {
+SplitSession::Foretold SplitSession::foretell(const Program& program,
+                                              const std::vector<int>& present) const {
   const Cluster cluster = cluster_of(present);
   Program numbered = program;
   for (int& p : numbered.participants)
     p = static_cast<int>(std::find(present.begin(), present.end(), p) - present.begin());
-  planned_layout_ = LayoutBuilder(*graph_, cluster).build(numbered);
+  Layout layout = LayoutBuilder(*graph_, cluster).build(numbered);
   SimulateOptions keep;
   keep.keep_spans = true;
-  Schedule schedule = simulate(cluster, {{numbered}, {0}}, {planned_layout_}, keep);
-  planned_ = std::move(schedule.spans);
-  const std::lock_guard lock(mutex_);
-  std::fill(planned_compute_us_.begin(), planned_compute_us_.end(), 0.0);
-  for (const Piece& piece : planned_layout_.pieces)
-    planned_compute_us_[at(program.participants[at(piece.participant)])] += piece.time_us;
-  return schedule.makespan_us;
+  Schedule schedule = simulate(cluster, {{numbered}, {0}}, {layout}, keep);
+  return {std::move(layout), std::move(schedule.spans), schedule.makespan_us};
 }
 
 double SplitSession::own_run_us(const Graph& graph, int times) {
@@ -213,21 +201,23 @@ Result<SplitSession::Trial> SplitSession::try_out(Crew& crew) {
   return trial;
 }
 
-// What the trial of a plan that was foretold says of nodes, and of how long a message is on its
-// way: the mean of both directions, as clocks may differ.
-void SplitSession::learn(const Crew& crew, const Trial& trial) {
-  const Program& program = crew.program();
-  const std::size_t pieces = planned_layout_.pieces.size(), n = options_.members.size();
+// What the trial of a plan says of nodes, and of how long a message is on its way: the mean of both
+// directions, as clocks may differ.
+void SplitSession::learn(const Proven& tried) {
+  const Program& program = tried.crew->program();
+  const Layout& layout = tried.plan.layout;
+  const std::vector<double>& tasks_us = tried.trial.tasks_us;
+  const std::size_t pieces = layout.pieces.size(), n = options_.members.size();
   const std::lock_guard lock(mutex_);
   if (corrections_.empty())
     corrections_ = Corrections(static_cast<int>(n), static_cast<int>(graph_->units.size()));
-  corrections_.learn(program, planned_layout_, std::span(trial.tasks_us).first(pieces));
+  corrections_.learn(program, layout, std::span(tasks_us).first(pieces));
   std::map<std::size_t, std::vector<double>> delays;  // by link
-  for (std::size_t i = 0; i < planned_layout_.messages.size(); ++i) {
-    const Message& m = planned_layout_.messages[i];
+  for (std::size_t i = 0; i < layout.messages.size(); ++i) {
+    const Message& m = layout.messages[i];
     const auto link = at(program.participants[at(m.from)]) * n + at(program.participants[at(m.to)]);
     const double rate = options_.cluster.links[link].rate_bytes_per_s;
-    if (const double us = trial.tasks_us[pieces + i]; us != 0 && rate > 0)
+    if (const double us = tasks_us[pieces + i]; us != 0 && rate > 0)
       delays[link].push_back(us - m.size_bytes / rate * 1e6);
   }
   for (const auto& [link, there] : delays) {
@@ -239,17 +229,15 @@ void SplitSession::learn(const Crew& crew, const Trial& trial) {
 }
 
 // A plan that what is known by now promises to be quicker than `planned_us`, tried.
-Result<SplitSession::Proven> SplitSession::rival(const std::vector<int>& present, double planned_us,
-                                                 Trial& trial) {
+Result<SplitSession::Proven> SplitSession::rival(const std::vector<int>& present,
+                                                 double planned_us) {
   constexpr double kWorthTrying = 0.98;
   OB_TRY(const Program program, find_program(present));
-  Proven proven;
-  proven.planned_us = foretell(program, present);
-  if (program.size() < 2 || proven.planned_us > kWorthTrying * planned_us)
+  Proven proven{.plan = foretell(program, present)};
+  if (program.size() < 2 || proven.plan.makespan_us > kWorthTrying * planned_us)
     return error(ErrorKind::kRefused, "no other plan promises more");
   OB_TRY(proven.crew, set_up(program, nullptr));
-  OB_TRY(trial, try_out(*proven.crew));
-  proven.took_us = trial.took_us;
+  OB_TRY(proven.trial, try_out(*proven.crew));
   return proven;
 }
 
@@ -258,21 +246,17 @@ Result<SplitSession::Proven> SplitSession::rival(const std::vector<int>& present
 Result<SplitSession::Proven> SplitSession::prove(std::vector<int>& present) {
   Proven best;
   OB_TRY(best.crew, gather(present));
-  best.planned_us = foretell(best.crew->program(), present);
-  const double first_us = best.planned_us;
-  OB_TRY(Trial trial, try_out(*best.crew));
-  best.took_us = trial.took_us;
+  best.plan = foretell(best.crew->program(), present);
+  const double first_us = best.plan.makespan_us;
+  OB_TRY(best.trial, try_out(*best.crew));
   for (int left = options_.corrections; left > 0; --left) {
-    learn(*best.crew, trial);
-    best.planned_us = foretell(best.crew->program(), present);
+    learn(best);
+    best.plan = foretell(best.crew->program(), present);
     if (options_.scheme != Scheme::kAuto || stop_requested_) break;
-    auto other = rival(present, best.planned_us, trial);
-    if (!other || other->took_us >= best.took_us) {
-      foretell(best.crew->program(), present);
-      break;
-    }
+    auto other = rival(present, best.plan.makespan_us);
+    if (!other || other->trial.took_us >= best.trial.took_us) break;
     log_info("split plan made anew planned_ms={:.1f} measured_ms={:.1f} before_ms={:.1f}",
-             other->planned_us / 1e3, other->took_us / 1e3, best.took_us / 1e3);
+             other->plan.makespan_us / 1e3, other->trial.took_us / 1e3, best.trial.took_us / 1e3);
     best = *std::move(other);
   }
   const double own_us = own_run_us(*graph_, 3);

@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "base/log.h"
+#include "split/exec/measure.h"
 
 namespace outboard::split::exec {
 namespace {
@@ -14,9 +15,6 @@ namespace {
 std::size_t at(int i) { return static_cast<std::size_t>(i); }
 
 Nanoseconds now() { return Clock::monotonic().now(); }
-double us_since(Nanoseconds start) {
-  return std::chrono::duration<double, std::micro>(now() - start).count();
-}
 
 constexpr int kRarestReplan = 640, kSteady = 50;
 

@@ -87,26 +87,33 @@ class SplitSession final : public engine::Session {
   Result<void> establish();
   void shun(int member, const Error& why);
   void wait_before_next_plan();
-  // A plan that was set up and tried.
-  struct Proven {
-    std::shared_ptr<Crew> crew;
-    double planned_us = 0, took_us = 0;
+  // What is expected of a program.
+  struct Foretold {
+    Layout layout;
+    std::vector<Span> spans;
+    double makespan_us = 0;
   };
   struct Trial {
     double took_us = 0;            // a frame; medians
     std::vector<double> tasks_us;  // by task of the layout; a message's from sender to receiver
   };
+  // A plan that was set up and tried.
+  struct Proven {
+    std::shared_ptr<Crew> crew{};
+    Foretold plan{};
+    Trial trial{};
+  };
   void calibrate();
   Result<Proven> prove(std::vector<int>& present);
-  Result<Proven> rival(const std::vector<int>& present, double planned_us, Trial& trial);
+  Result<Proven> rival(const std::vector<int>& present, double planned_us);
   Result<std::shared_ptr<Crew>> set_up(const Program& program, int* culprit);
   Result<Trial> try_out(Crew& crew);
   Result<Crew::Outputs> trial_frame(Crew& crew, std::span<const engine::InputView> inputs,
                                     double& took_us);
-  void learn(const Crew& crew, const Trial& trial);
+  void learn(const Proven& tried);
   Cluster cluster_of(const std::vector<int>& present) const;
   Result<Program> find_program(const std::vector<int>& present);
-  double foretell(const Program& program, const std::vector<int>& present);
+  Foretold foretell(const Program& program, const std::vector<int>& present) const;
   std::vector<int> present_members();
   Result<void> measure_members(std::vector<int>& present);
   Result<void> complete_member(int member);
@@ -138,10 +145,9 @@ class SplitSession final : public engine::Session {
   std::vector<int> busy_;                                    // Runs under way, by member
   std::vector<double> speed_;                                // by member, of its profile (plan.h)
   std::vector<double> slowdown_;            // by member: measured over planned, for the next plan
-  std::vector<double> planned_compute_us_;  // by member
-  std::vector<Span> planned_;
-  Layout planned_layout_;                           // of the program that was foretold last
-  Corrections corrections_;                         // of profiles, from trials
+  std::vector<double> planned_compute_us_;  // by member, of the plan in use
+  std::vector<Span> planned_;               // of the plan in use
+  Corrections corrections_;                 // of profiles, from trials
   std::vector<double> deviation_, link_deviation_;  // sums over frames
   int deviating_frames_ = 0;
   int deviations_to_replan_ = kDeviations, steady_frames_ = 0;

@@ -42,7 +42,7 @@ void choose_congestion_control(int fd) {
     ::setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, name.data(), static_cast<socklen_t>(name.size()));
 }
 
-// Whether a connected socket's peer is beyond loopback.
+// Whether a connected TCP socket's peer is beyond loopback.
 bool leaves_host(int fd) {
   sockaddr_storage peer{};
   socklen_t size = sizeof peer;
@@ -53,7 +53,7 @@ bool leaves_host(int fd) {
 
 class SocketStream : public Stream {
  public:
-  explicit SocketStream(int fd) : fd_(fd), leaves_host_(outboard::wire::leaves_host(fd)) {
+  SocketStream(int fd, bool leaves_host) : fd_(fd), leaves_host_(leaves_host) {
     const int one = 1;  // these fail on unix sockets, which have neither Nagle nor congestion
     ::setsockopt(fd_, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
     choose_congestion_control(fd_);
@@ -194,7 +194,7 @@ class SocketStream : public Stream {
 // A unix socket: bytes, and descriptors beside them.
 class UnixStream final : public SocketStream, public DescriptorPassing {
  public:
-  using SocketStream::SocketStream;
+  explicit UnixStream(int fd) : SocketStream(fd, /*leaves_host=*/false) {}
 
   Result<std::size_t> read_some(std::span<const iovec> buffers) override {
     return receive_both(buffers, 0);
@@ -255,7 +255,7 @@ std::unique_ptr<Stream> make_socket_stream(int fd) {
   socklen_t size = sizeof domain;
   if (::getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &size) == 0 && domain == AF_UNIX)
     return std::make_unique<UnixStream>(fd);
-  return std::make_unique<SocketStream>(fd);
+  return std::make_unique<SocketStream>(fd, leaves_host(fd));
 }
 
 }  // namespace outboard::wire
