@@ -150,7 +150,10 @@ Result<std::unique_ptr<Listener>> listen_tcp(const Endpoint& endpoint) {
   for (const addrinfo* a = list.get(); a != nullptr; a = a->ai_next) {
     FileDescriptor fd(::socket(a->ai_family, a->ai_socktype | SOCK_CLOEXEC, a->ai_protocol));
     const int one = 1;
-    if (fd.get() >= 0) ::setsockopt(fd.get(), SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+    if (fd.get() >= 0) {
+      ::setsockopt(fd.get(), SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+      choose_congestion_control(fd.get());
+    }
     if (fd.get() >= 0 && ::bind(fd.get(), a->ai_addr, a->ai_addrlen) == 0 &&
         ::listen(fd.get(), kBacklog) == 0)
       return std::make_unique<SocketListener>(fd.release(), endpoint);
@@ -282,6 +285,7 @@ Result<std::unique_ptr<Stream>> connect_to(const Endpoint& endpoint,
       code = errno;
       continue;
     }
+    choose_congestion_control(fd.get());
     code = connect_within(fd.get(), a->ai_addr, a->ai_addrlen, deadline);
     if (code == 0) return make_socket_stream(fd.release());
   }

@@ -28,20 +28,6 @@ tl::unexpected<Error> socket_error(int code, std::string_view what) {
                std::generic_category().message(code), what);
 }
 
-// Cubic, also where the system prefers BBR: a client has a connection for each Run under way, and
-// BBR lets many that send now and then starve each other (16 callers over 1 Gbps: p99 270 to 830 ms
-// against 95 ms) and slows each down for 200 ms every 10 s to measure its delay.
-// OUTBOARD_TCP_CONGESTION names another one, or "system". Where it is not there the system's stays.
-void choose_congestion_control(int fd) {
-  // Never destroyed: connections are made while the process ends.
-  static const std::string& name = *[] {
-    const char* given = std::getenv("OUTBOARD_TCP_CONGESTION");
-    return new std::string(given == nullptr ? "cubic" : given);
-  }();
-  if (name != "system")
-    ::setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, name.data(), static_cast<socklen_t>(name.size()));
-}
-
 // Whether a connected TCP socket's peer is beyond loopback.
 bool leaves_host(int fd) {
   sockaddr_storage peer{};
@@ -54,9 +40,8 @@ bool leaves_host(int fd) {
 class SocketStream : public Stream {
  public:
   SocketStream(int fd, bool leaves_host) : fd_(fd), leaves_host_(leaves_host) {
-    const int one = 1;  // these fail on unix sockets, which have neither Nagle nor congestion
+    const int one = 1;  // fails on a unix socket, which has no Nagle
     ::setsockopt(fd_, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-    choose_congestion_control(fd_);
   }
   ~SocketStream() override { ::close(fd_); }
 
@@ -256,6 +241,16 @@ std::unique_ptr<Stream> make_socket_stream(int fd) {
   if (::getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &size) == 0 && domain == AF_UNIX)
     return std::make_unique<UnixStream>(fd);
   return std::make_unique<SocketStream>(fd, leaves_host(fd));
+}
+
+void choose_congestion_control(int fd) {
+  // Never destroyed: connections are made while the process ends.
+  static const std::string& name = *[] {
+    const char* given = std::getenv("OUTBOARD_TCP_CONGESTION");
+    return new std::string(given == nullptr ? "cubic" : given);
+  }();
+  if (name != "system")
+    ::setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, name.data(), static_cast<socklen_t>(name.size()));
 }
 
 }  // namespace outboard::wire
