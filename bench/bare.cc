@@ -30,6 +30,9 @@ std::pair<int, int> connected(const std::string& kind) {
   address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
   socklen_t size = sizeof address;
   const int listener = socket(AF_INET, SOCK_STREAM, 0), client = socket(AF_INET, SOCK_STREAM, 0);
+  // As Outboard's own sockets, whatever the system prefers.
+  for (const int fd : {listener, client})
+    setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, "cubic", sizeof "cubic" - 1);
   auto* generic = reinterpret_cast<sockaddr*>(&address);
   if (bind(listener, generic, size) != 0 || listen(listener, 1) != 0 ||
       getsockname(listener, generic, &size) != 0 || connect(client, generic, size) != 0)

@@ -34,6 +34,7 @@ def machine():
         "cpu": _cpu_model(), "cores": len(os.sched_getaffinity(0)), "memory_bytes": _memory_bytes(),
         "kernel": platform.release(), "load_1min": round(os.getloadavg()[0], 2), "commit": _commit(),
         "time_utc": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "tcp_congestion_control": _read("/proc/sys/net/ipv4/tcp_congestion_control"),
     }
 
 
@@ -45,6 +46,13 @@ def _cpu_model():
     except OSError:
         pass
     return platform.machine() or None
+
+
+def _read(path):
+    try:
+        return pathlib.Path(path).read_text().strip()
+    except OSError:
+        return None
 
 
 def _memory_bytes():
