@@ -93,7 +93,14 @@ constexpr Attempt kAttempts[] = {
     {"mount", [] { return call(SYS_mount, "none", "/tmp", "tmpfs", 0, nullptr); }},
     {"bpf", [] { return call(SYS_bpf, BPF_MAP_CREATE, nullptr, 0); }},
     {"io_uring", [] { return call(425, 1, nullptr); }},
-    {"write to another descriptor", [] { return call(SYS_write, 3, "x", 1); }},
+    {"open its own memory", [] { return call(SYS_openat, AT_FDCWD, "/proc/self/mem", O_RDWR); }},
+    {"open its folder of descriptors",
+     [] { return call(SYS_openat, AT_FDCWD, "/proc/self/fd", O_RDONLY); }},
+    {"open a file through it",
+     [] { return call(SYS_openat, AT_FDCWD, "/proc/self/fd/../exe", O_RDONLY); }},
+    {"open a descriptor of the server",
+     [] { return call(SYS_openat, AT_FDCWD, "/proc/1/fd/0", O_RDONLY); }},
+    {"open with openat2", [] { return call(437, AT_FDCWD, "/proc/self/fd/3", scratch, 24); }},
 };
 
 }  // namespace

@@ -5,11 +5,14 @@
 #include <algorithm>
 #include <atomic>
 #include <latch>
+#include <limits>
 
 #include "serve/buffers.h"
 #include "serve/convert.h"
 #include "serve/statistics.h"
 #include "serve/threads.h"
+#include "serve/worker/reopening.h"
+#include "serve/worker/shown_model.h"
 
 namespace outboard::serve {
 namespace {
@@ -149,6 +152,76 @@ TEST(Convert, InputsAreCheckedAgainstTheSignature) {
                 .message,
             "the input (x) has the shape (5, 4); expected (batch, 3)");
   EXPECT_FALSE(check_input(x, {.type = ElementType::kFloat, .dims = {3}, .data_bytes = 12}));
+}
+
+TEST(Reopening, IsOfTheProcesssOwnDescriptorsAlone) {
+  EXPECT_EQ(descriptor_of("/proc/self/fd/0"), 0);
+  EXPECT_EQ(descriptor_of("/proc/self/fd/17"), 17);
+  for (const char* path :
+       {"", "/proc/self/fd", "/proc/self/fd/", "/proc/self/fd/1x", "/proc/self/fd/-1",
+        "/proc/self/fd/1/..", "/proc/self/fd/../mem", "/proc/1/fd/1", "/etc/passwd", "17",
+        "/proc/self/fd/99999999999999999999", "/proc/self/fdinfo/1"})
+    EXPECT_EQ(descriptor_of(path), -1) << path;
+}
+
+// A session as a worker may show one that was taken over.
+class LyingSession final : public engine::Session {
+ public:
+  engine::ModelInfo said;
+  std::vector<engine::OutputView> gives;
+
+  explicit LyingSession(std::int64_t size) {
+    said.outputs.push_back({.name = "model",
+                            .kind = "tensor",
+                            .type = engine::ElementType::kUint8,
+                            .has_shape = true,
+                            .dims = {size},
+                            .dim_names = {""}});
+  }
+  const engine::ModelInfo& info() const override { return said; }
+  Result<std::unique_ptr<engine::RunOutputs>> run(std::span<const engine::InputView> /*inputs*/,
+                                                  std::span<const engine::OutputWanted> /*wanted*/,
+                                                  engine::RunControl* /*control*/) override {
+    struct Outputs final : engine::RunOutputs {
+      explicit Outputs(std::vector<engine::OutputView> values) { values_ = std::move(values); }
+    };
+    return std::unique_ptr<engine::RunOutputs>(std::make_unique<Outputs>(gives));
+  }
+};
+
+TEST(ShownModel, OfAnotherFormIsAnError) {
+  const auto refused = [](LyingSession& session) {
+    const auto shown = take_shown_model(session, 100);
+    return !shown && shown.error().kind == ErrorKind::kInvalid;
+  };
+  for (const std::int64_t size :
+       {std::int64_t{0}, std::int64_t{-1}, std::int64_t{1} << 40,
+        std::numeric_limits<std::int64_t>::max(), std::numeric_limits<std::int64_t>::min(),
+        static_cast<std::int64_t>(most_shown_bytes(100)) + 1}) {
+    LyingSession session(size);
+    EXPECT_TRUE(refused(session)) << size;
+  }
+  LyingSession session(10);
+  EXPECT_TRUE(refused(session)) << "it announces ten bytes and gives nothing";
+  session.gives.push_back({.type = engine::ElementType::kUint8, .dims = {5}});
+  EXPECT_TRUE(refused(session)) << "it gives others";
+  session = LyingSession(10);
+  session.said.outputs[0].type = engine::ElementType::kFloat;
+  EXPECT_TRUE(refused(session));
+  session = LyingSession(10);
+  session.said.outputs[0].dims = {2, 5};
+  EXPECT_TRUE(refused(session));
+  session = LyingSession(10);
+  session.said.outputs.push_back(session.said.outputs[0]);
+  EXPECT_TRUE(refused(session));
+  session.said.outputs.clear();
+  EXPECT_TRUE(refused(session));
+}
+
+TEST(ShownModel, IsAtMostOfTheSizeOfAMessage) {
+  EXPECT_GT(most_shown_bytes(0), 1u << 20);
+  EXPECT_EQ(most_shown_bytes(std::uint64_t{1} << 62), (std::uint64_t{1} << 31) - 1);
+  EXPECT_GT(most_shown_bytes(100u << 20), 100u << 20);
 }
 
 }  // namespace

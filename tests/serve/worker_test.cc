@@ -20,6 +20,7 @@
 #include <thread>
 
 #include "base/log.h"
+#include "engine/forwarding.h"
 #include "serve/worker/inside.h"
 #include "serve/worker/workers.h"
 #include "tests/serve/escape.h"
@@ -417,6 +418,75 @@ TEST(Worker, AServerDoesNotStartWithoutOne) {
   EXPECT_FALSE(Workers::start(options));
 }
 
+// ---- models that are shown (FakeEngine computes nothing: it says what a test asks it to)
+
+class ShownModels : public testing::Test {
+ protected:
+  Result<std::string> show(const std::string& word) {
+    auto* const optimiser = dynamic_cast<engine::ModelOptimiser*>(engine_.get());
+    EXPECT_NE(optimiser, nullptr);
+    return optimiser->optimise(std::as_bytes(std::span(word)), {});
+  }
+  Isolated isolated_{[](Workers::Options& options) { options.command.push_back("--shows"); }};
+  std::unique_ptr<engine::Engine> engine_ = isolated_.workers->engine_for({"shows", 1, {}});
+};
+
+TEST_F(ShownModels, ComeWhole) {
+  for (const std::size_t size : {std::size_t{0}, std::size_t{100'000}, std::size_t{20} << 20}) {
+    const std::string word = "echo " + std::string(size, 'm');
+    const auto shown = show(word);
+    ASSERT_TRUE(shown) << shown.error().message;
+    EXPECT_EQ(*shown, "optimised " + word);
+  }
+}
+
+TEST_F(ShownModels, AreNoLargerThanAModelBecomes) {
+  const auto vast = show("vast");
+  ASSERT_FALSE(vast);
+  EXPECT_EQ(vast.error().kind, ErrorKind::kInvalid);
+  EXPECT_NE(vast.error().message.find("no model of (4) bytes"), std::string::npos)
+      << vast.error().message;
+  EXPECT_FALSE(show("nothing"));
+  EXPECT_TRUE(show("echo"));  // in the same worker
+  EXPECT_EQ(isolated_.workers->failed(), 0u);
+}
+
+TEST_F(ShownModels, AreAnErrorWhereTheWorkerEnds) {
+  const auto crashed = show("crash-open");
+  ASSERT_FALSE(crashed);
+  EXPECT_EQ(crashed.error().kind, ErrorKind::kInternal) << crashed.error().message;
+  EXPECT_TRUE(show("echo"));  // in the next one
+}
+
+TEST(Worker, ShowsNothingWhereItsEngineShowsNothing) {
+  Isolated isolated;
+  const auto engine = isolated.workers->engine_for({"shows", 1, {}});
+  const std::string word = "echo";
+  const auto shown =
+      dynamic_cast<engine::ModelOptimiser&>(*engine).optimise(std::as_bytes(std::span(word)), {});
+  ASSERT_FALSE(shown);
+  EXPECT_EQ(shown.error().kind, ErrorKind::kUnimplemented) << shown.error().message;
+}
+
+TEST(Worker, HasTheExternalDataOfBytes) {
+  Isolated isolated;
+  const auto engine = isolated.workers->engine_for({"bytes", 1, {}});
+  const std::string word = "external";
+  engine::OpenOptions options;
+  options.external_files = {{"w.bin", std::as_bytes(std::span(kX))}};
+  const auto session = engine->open_bytes(std::as_bytes(std::span(word)), options);
+  ASSERT_TRUE(session) << session.error().message;
+  const std::vector<float> x = {0};
+  const std::int64_t size = 1;
+  const engine::InputView input{
+      engine::ElementType::kFloat, std::span(&size, 1), std::as_bytes(std::span(x)), {}};
+  const engine::OutputWanted wanted{};
+  const auto y = (*session)->run(std::span(&input, 1), std::span(&wanted, 1));
+  ASSERT_TRUE(y) << y.error().message;
+  const auto got = (*y)->values()[0].data, sent = std::as_bytes(std::span(kX));
+  EXPECT_TRUE(std::equal(got.begin(), got.end(), sent.begin(), sent.end()));
+}
+
 TEST(RestartDelay, GrowsWhileItEndsAtOnceAndBeginsAnewAfterALongLife) {
   using std::chrono::seconds;
   RestartDelay delay;
@@ -739,6 +809,19 @@ TEST(NiceOf, WeightsAreStepsOfTheKernels) {
   EXPECT_EQ(nice_of(0.001), 19);
 }
 
+// Shows its models, in a worker.
+class Showing final : public engine::ForwardingEngine {
+ public:
+  using ForwardingEngine::ForwardingEngine;
+  Result<std::string> optimise(std::span<const std::byte> model,
+                               const engine::OpenOptions& options) override {
+    OB_TRY(const auto session, open_bytes(model, options));
+    const std::string word(reinterpret_cast<const char*>(model.data()), model.size());
+    if (word == "nothing") return std::string();
+    return word == "vast" ? std::string(std::size_t{100} << 20, 'v') : "optimised " + word;
+  }
+};
+
 // Sends its standard output, with a heartbeat, over every connection that it has.
 std::vector<float> hand_out_output() {
   float times = 0;
@@ -779,19 +862,23 @@ int main(int argc, char** argv) {
   }
   auto escape = serve::try_to_escape;
   int nice = 0;
+  bool shows = false;
   for (int i = 2; i < argc; ++i) {
     const std::string_view argument = argv[i];
     if (argument == "--nice" && i + 1 < argc) nice = std::stoi(argv[i + 1]);
     if (argument == "--hands-out") escape = serve::hand_out_output;
     if (argument == "--chatters") escape = serve::chatter;
+    if (argument == "--shows") shows = true;
     if (argument != "--refuse") continue;
     std::fprintf(stderr, "this worker refuses\n");
     return 1;
   }
-  const auto worked = serve::run_worker({.library = argv[0], .nice = nice}, [escape] {
+  const auto worked = serve::run_worker({.library = argv[0], .nice = nice}, [=] {
     auto engine = std::make_unique<serve::FakeEngine>();
     engine->stage->escape = escape;
-    return Result<std::unique_ptr<engine::Engine>>(std::move(engine));
+    using Made = Result<std::unique_ptr<engine::Engine>>;
+    return shows ? Made(std::make_unique<serve::Showing>(std::move(engine)))
+                 : Made(std::move(engine));
   });
   std::fprintf(stderr, "%s\n", worked.error().message.c_str());
   return 1;

@@ -42,7 +42,8 @@ std::vector<std::string> usable_providers(const Library& library, const Device& 
   return providers;
 }
 
-// A file without a name, which is opened again by its path.
+// A file without a name, which is opened again by its path; in a sandbox that is a copy of its
+// descriptor (src/serve/worker/reopening.h), with one place in the file for both.
 class MemoryFile {
  public:
   MemoryFile() : descriptor_(::memfd_create("outboard-model", MFD_CLOEXEC)) {}
@@ -57,9 +58,9 @@ class MemoryFile {
     const off_t size = ::lseek(descriptor_, 0, SEEK_END);
     std::string bytes(size > 0 ? static_cast<std::size_t>(size) : 0, '\0');
     std::size_t got = 0;
+    if (size > 0) ::lseek(descriptor_, 0, SEEK_SET);
     while (got < bytes.size()) {
-      const ssize_t n =
-          ::pread(descriptor_, bytes.data() + got, bytes.size() - got, static_cast<off_t>(got));
+      const ssize_t n = ::read(descriptor_, bytes.data() + got, bytes.size() - got);
       if (n <= 0) break;
       got += static_cast<std::size_t>(n);
     }

@@ -3,6 +3,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "engine/forwarding.h"
@@ -38,6 +39,57 @@ class HandedSession final : public engine::Session {
   const std::shared_ptr<engine::Session> session_;
 };
 
+// Its one Run gives bytes.
+class ShownSession final : public engine::Session {
+ public:
+  explicit ShownSession(std::string bytes)
+      : bytes_(std::make_shared<const std::string>(std::move(bytes))) {
+    info_.outputs.push_back({.name = "model",
+                             .kind = "tensor",
+                             .type = engine::ElementType::kUint8,
+                             .has_shape = true,
+                             .dims = {static_cast<std::int64_t>(bytes_->size())},
+                             .dim_names = {""}});
+  }
+  const engine::ModelInfo& info() const override { return info_; }
+  Result<std::unique_ptr<engine::RunOutputs>> run(std::span<const engine::InputView> /*inputs*/,
+                                                  std::span<const engine::OutputWanted> wanted,
+                                                  engine::RunControl* /*control*/) override {
+    auto outputs = std::make_unique<Outputs>(bytes_);
+    for (const engine::OutputWanted& one : wanted) {
+      const auto* const buffer = one.buffer;
+      if (buffer != nullptr && buffer->data.size() != bytes_->size())
+        return error(ErrorKind::kInvalid, "the memory ({} bytes) is not what the model takes ({})",
+                     buffer->data.size(), bytes_->size());
+      outputs->add(buffer == nullptr ? std::span<std::byte>() : buffer->data);
+    }
+    return std::unique_ptr<engine::RunOutputs>(std::move(outputs));
+  }
+
+ private:
+  class Outputs final : public engine::RunOutputs {
+   public:
+    explicit Outputs(std::shared_ptr<const std::string> bytes) : bytes_(std::move(bytes)) {}
+    // `memory`: the caller's; none: where the bytes are.
+    void add(std::span<std::byte> memory) {
+      std::span<const std::byte> data = std::as_bytes(std::span(*bytes_));
+      if (!memory.empty()) {
+        std::copy(data.begin(), data.end(), memory.begin());
+        data = memory;
+      }
+      values_.push_back({.type = engine::ElementType::kUint8,
+                         .dims = {static_cast<std::int64_t>(data.size())},
+                         .data = data});
+    }
+
+   private:
+    const std::shared_ptr<const std::string> bytes_;
+  };
+
+  const std::shared_ptr<const std::string> bytes_;
+  engine::ModelInfo info_;
+};
+
 class HandedEngine final : public engine::ForwardingEngine {
  public:
   HandedEngine(std::unique_ptr<engine::Engine> real, const HandedModels& models)
@@ -50,6 +102,10 @@ class HandedEngine final : public engine::ForwardingEngine {
     engine::OpenOptions with_files = options;
     for (std::size_t i = 1; i < model->files.size(); ++i)
       with_files.external_files.push_back({model->files[i].name, model->files[i].bytes()});
+    if (model->to_show) {
+      OB_TRY(std::string optimised, optimise(model->files.front().bytes(), with_files));
+      return std::shared_ptr<engine::Session>(std::make_shared<ShownSession>(std::move(optimised)));
+    }
     OB_TRY(auto session, real().open_bytes(model->files.front().bytes(), with_files));
     return std::shared_ptr<engine::Session>(
         std::make_shared<HandedSession>(model, std::move(session)));
@@ -62,7 +118,7 @@ class HandedEngine final : public engine::ForwardingEngine {
 }  // namespace
 
 Result<void> HandedModels::add(const Sha256& model, const std::string& file_name,
-                               const wire::FileDescriptor& file) {
+                               const wire::FileDescriptor& file, bool to_show) {
   const off_t size = ::lseek(file.get(), 0, SEEK_END);
   if (size < 0) return error(ErrorKind::kInvalid, "the file ({}) has no size", file_name);
   File added{.name = file_name, .mapping = {}};
@@ -74,6 +130,7 @@ Result<void> HandedModels::add(const Sha256& model, const std::string& file_name
   std::shared_ptr<Model>& entry = models_[model.hex()];
   if (file_name == "model") entry = std::make_shared<Model>();
   if (!entry) return error(ErrorKind::kInvalid, "the first file ({}) must be (model)", file_name);
+  entry->to_show = to_show;
   entry->files.push_back(std::move(added));
   return {};
 }

@@ -22,9 +22,10 @@ namespace outboard::serve {
 // Thread-safe.
 class HandedModels final : public ModelSource {
  public:
-  // One file; "model" comes first and begins the model anew.
+  // One file; "model" comes first and begins the model anew. `to_show`: it is not to be run
+  // (below).
   Result<void> add(const Sha256& model, const std::string& file_name,
-                   const wire::FileDescriptor& file);
+                   const wire::FileDescriptor& file, bool to_show = false);
   void forget(const Sha256& model);  // sessions that are open keep it
   Result<std::unique_ptr<PinnedModel>> pin(const Sha256& model) override;
 
@@ -35,6 +36,7 @@ class HandedModels final : public ModelSource {
   };
   struct Model {
     std::vector<File> files;
+    bool to_show = false;
   };
   std::shared_ptr<const Model> find(const std::string& path) const;  // a PinnedModel's
 
@@ -43,7 +45,9 @@ class HandedModels final : public ModelSource {
   std::map<std::string, std::shared_ptr<Model>> models_;  // by the name's digits
 };
 
-// An engine that opens what was handed, with another one that opens bytes. Borrows the models.
+// An engine that opens what was handed, with another one that opens bytes. A model to be shown is
+// optimised instead (engine/optimiser.h): its session has no inputs and one output, the optimised
+// model as bytes (uint8). Borrows the models.
 std::unique_ptr<engine::Engine> make_handed_engine(std::unique_ptr<engine::Engine> real,
                                                    const HandedModels& models);
 

@@ -6,6 +6,9 @@
 //   server                                   worker
 //   hand(socket, {kConnection}, fd)     ->   serves it
 //   hand(socket, {kModelFile, id, name}, fd) keeps the file, as a part of the model
+//   hand(socket, {kModelToShow, id, name}, fd)    the same, of one that is not to be run: its
+//   session
+//                                            has one output, the model as the engine computes it
 //   hand(socket, {kForget, id}, -1)     ->   drops the model for sessions to come
 //
 // The worker answers each with one byte, so that what was handed is there when hand() returns.
@@ -22,7 +25,7 @@
 namespace outboard::serve {
 
 // Numbers are of one program's two halves, which are always of one build.
-enum class Handed : std::uint8_t { kConnection = 1, kModelFile = 2, kForget = 3 };
+enum class Handed : std::uint8_t { kConnection = 1, kModelFile = 2, kForget = 3, kModelToShow = 4 };
 
 struct Handover {
   Handed what = Handed::kConnection;

@@ -25,6 +25,9 @@ void offer_to_the_oom_killer() {
     const ssize_t written = ::write(file.get(), "500", 3);
 }
 
+// Whatever whoever started the server has left open.
+void close_inherited() { ::close_range(kHandoverDescriptor + 1, ~0U, 0); }
+
 // A terminal's Ctrl-C and a service manager's SIGTERM go to all processes; the server drains and
 // then ends its workers.
 void ignore_signals() {
@@ -72,8 +75,10 @@ bool take(Server& server, HandedModels& models, const Handover& handover,
       if (!descriptor) return false;
       server.serve(wire::make_socket_stream(descriptor.release()));
       return true;
-    case Handed::kModelFile: {
-      const auto added = models.add(handover.model, handover.file_name, descriptor);
+    case Handed::kModelFile:
+    case Handed::kModelToShow: {
+      const auto added = models.add(handover.model, handover.file_name, descriptor,
+                                    handover.what == Handed::kModelToShow);
       if (!added) log_warn("model not taken reason=\"{}\"", added.error().message);
       return added.has_value();
     }
@@ -88,6 +93,7 @@ bool take(Server& server, HandedModels& models, const Handover& handover,
 
 Result<void> run_worker(const WorkerSetting& setting,
                         const std::function<Result<std::unique_ptr<engine::Engine>>()>& load) {
+  close_inherited();
   ignore_signals();
   offer_to_the_oom_killer();
   OB_CHECK_OK(give_up_privileges(setting.nice));

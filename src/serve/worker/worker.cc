@@ -68,13 +68,14 @@ Result<void> Worker::hand_over(const Handover& handover, int descriptor) {
 }
 
 Result<Worker::Opened> Worker::open(const std::vector<File>& files,
-                                    const wire::SessionOptions& options) {
+                                    const wire::SessionOptions& options, bool to_show) {
   Sha256 model;  // any name will do that no other model has
   const std::uint64_t number = next_model_.fetch_add(1);
   for (std::size_t i = 0; i < sizeof number; ++i)
     model.bytes[i] = static_cast<std::byte>(number >> (8 * i));
   for (const File& file : files)
-    OB_CHECK_OK(hand_over({Handed::kModelFile, model, file.name}, file.descriptor.get()));
+    OB_CHECK_OK(hand_over({to_show ? Handed::kModelToShow : Handed::kModelFile, model, file.name},
+                          file.descriptor.get()));
   Opened opened;
   const auto open_both = [&]() -> Result<void> {
     OB_TRY(opened.keeps, keeper_.open(model, options));

@@ -60,7 +60,9 @@ class Worker {
   struct Opened {
     std::shared_ptr<wire::RemoteSession> runs, keeps;
   };
-  Result<Opened> open(const std::vector<File>& files, const wire::SessionOptions& options);
+  // `to_show`: not to be run (handed_models.h).
+  Result<Opened> open(const std::vector<File>& files, const wire::SessionOptions& options,
+                      bool to_show = false);
 
   // A session begins to use the worker; false: it has ended, or is about to.
   bool enter();

@@ -11,7 +11,9 @@
 #include <utility>
 
 #include "base/log.h"
+#include "engine/optimiser.h"
 #include "serve/convert.h"
+#include "serve/worker/shown_model.h"
 #include "serve/worker/worker_run.h"
 #include "serve/worker/workers.h"
 
@@ -113,8 +115,12 @@ using Files = std::function<Result<std::vector<Worker::File>>()>;
 
 class WorkerSession final : public engine::Session {
  public:
-  WorkerSession(std::shared_ptr<TenantWorker> tenant, Files files, wire::SessionOptions options)
-      : tenant_(std::move(tenant)), files_(std::move(files)), options_(std::move(options)) {}
+  WorkerSession(std::shared_ptr<TenantWorker> tenant, Files files, wire::SessionOptions options,
+                bool to_show)
+      : tenant_(std::move(tenant)),
+        files_(std::move(files)),
+        options_(std::move(options)),
+        to_show_(to_show) {}
 
   // The first time: reads the signature.
   Result<void> begin() {
@@ -172,7 +178,7 @@ class WorkerSession final : public engine::Session {
                               "opening a model");
     const auto files = files_();
     if (!files) return tl::make_unexpected(TenantWorker::Explained{files.error()});
-    auto opened = attached->worker().open(*files, options_);
+    auto opened = attached->worker().open(*files, options_, to_show_);
     if (!opened)
       return tl::make_unexpected(
           tenant_->explain(attached->worker(), std::move(opened).error(), "it was opened"));
@@ -183,6 +189,7 @@ class WorkerSession final : public engine::Session {
   const std::shared_ptr<TenantWorker> tenant_;
   const Files files_;
   const wire::SessionOptions options_;
+  const bool to_show_;
   engine::ModelInfo info_;
   std::mutex mutex_;  // held while the model is opened, which others wait for, too
   std::shared_ptr<Attached> attached_;
@@ -224,7 +231,21 @@ Result<wire::FileDescriptor> file_in_memory(std::span<const std::byte> bytes) {
                std::generic_category().message(errno));
 }
 
-class WorkerEngine final : public engine::Engine {
+// The files of a model that is bytes, borrowed for as long as it may be called.
+Files files_in_memory(std::shared_ptr<const wire::FileDescriptor> model,
+                      const std::vector<engine::ExternalFile>& external) {
+  return [model = std::move(model), external]() -> Result<std::vector<Worker::File>> {
+    std::vector<Worker::File> files;
+    files.push_back({"model", wire::FileDescriptor(::dup(model->get()))});
+    for (const engine::ExternalFile& file : external) {
+      OB_TRY(auto copy, file_in_memory(file.bytes));
+      files.push_back({file.name, std::move(copy)});
+    }
+    return files;
+  };
+}
+
+class WorkerEngine final : public engine::Engine, public engine::ModelOptimiser {
  public:
   WorkerEngine(std::shared_ptr<Workers> workers, const TenantSpec& tenant)
       : facts_(workers->facts()),
@@ -242,24 +263,33 @@ class WorkerEngine final : public engine::Engine {
   }
   Result<std::shared_ptr<engine::Session>> open_bytes(std::span<const std::byte> model,
                                                       const engine::OpenOptions& options) override {
-    OB_TRY(auto file, file_in_memory(model));
-    auto kept = std::make_shared<wire::FileDescriptor>(std::move(file));
-    return open_files(
-        [kept]() -> Result<std::vector<Worker::File>> {
-          std::vector<Worker::File> files;
-          files.push_back({"model", wire::FileDescriptor(::dup(kept->get()))});
-          return files;
-        },
-        options);
+    return open_model(model, options, /*to_show=*/false);
+  }
+  Result<std::string> optimise(std::span<const std::byte> model,
+                               const engine::OpenOptions& options) override {
+    OB_TRY(const auto session, open_model(model, options, /*to_show=*/true));
+    std::uint64_t given_bytes = model.size();
+    for (const engine::ExternalFile& file : options.external_files)
+      given_bytes += file.bytes.size();
+    return take_shown_model(*session, given_bytes);
   }
   std::unique_ptr<engine::RunControl> make_run_control() override {
     return make_worker_run_control();
   }
 
  private:
+  Result<std::shared_ptr<engine::Session>> open_model(std::span<const std::byte> model,
+                                                      const engine::OpenOptions& options,
+                                                      bool to_show) {
+    OB_TRY(auto file, file_in_memory(model));
+    auto kept = std::make_shared<const wire::FileDescriptor>(std::move(file));
+    return open_files(files_in_memory(std::move(kept), options.external_files), options, to_show);
+  }
   Result<std::shared_ptr<engine::Session>> open_files(Files files,
-                                                      const engine::OpenOptions& options) {
-    auto session = std::make_shared<WorkerSession>(tenant_, std::move(files), to_wire(options));
+                                                      const engine::OpenOptions& options,
+                                                      bool to_show = false) {
+    auto session =
+        std::make_shared<WorkerSession>(tenant_, std::move(files), to_wire(options), to_show);
     OB_CHECK_OK(session->begin());
     return std::shared_ptr<engine::Session>(std::move(session));
   }

@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "engine/optimiser.h"
+#include "split/exec/optimised.h"
 #include "split/graph/attributes.h"
 
 namespace outboard::split::exec {
@@ -320,10 +321,7 @@ std::vector<char> in_blocks(const Graph& graph, int channels) {
 Result<std::string> without_shims(const Graph& graph, const BandModel& band,
                                   const std::vector<char>& blocked, int channels,
                                   std::string_view optimised) {
-  onnx::ModelProto model;
-  if (!model.ParseFromArray(optimised.data(), static_cast<int>(optimised.size())))
-    return error(ErrorKind::kInvalid, "what the engine made of a band ({} bytes) is no model",
-                 optimised.size());
+  OB_TRY(onnx::ModelProto model, parse_optimised(optimised));
   Stripper(graph, band, blocked, channels, model).run();
   return model.SerializeAsString();
 }

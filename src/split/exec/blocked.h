@@ -39,7 +39,7 @@ Result<std::shared_ptr<engine::Session>> open_band(engine::Engine& engine, const
                                                    int threads);
 
 // `optimised`: what the engine made of a band that was emitted with shims. Without them, and with
-// the named inputs and outputs in blocks. kInvalid: it is no model.
+// the named inputs and outputs in blocks. kInvalid: it is no model of a band (optimised.h).
 Result<std::string> without_shims(const Graph& graph, const BandModel& band,
                                   const std::vector<char>& blocked, int channels,
                                   std::string_view optimised);

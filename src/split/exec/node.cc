@@ -133,9 +133,11 @@ Result<std::string> Node::assign(std::span<const std::byte> payload, const Model
   return encode(ready);
 }
 
-// Asking the engine opens two models, and the answer does not change.
+// Asking the engine opens two models, and the answer does not change; that there are none may have
+// been a worker's end.
 int Node::own_block_channels() {
-  std::call_once(asked_for_blocks_, [this] { block_channels_ = block_channels(engine_); });
+  const std::lock_guard lock(blocks_mutex_);
+  if (block_channels_ == 0) block_channels_ = block_channels(engine_);
   return block_channels_;
 }
 

@@ -81,7 +81,7 @@ class Node {
   mutable std::mutex mutex_;
   std::map<PlanId, std::shared_ptr<Entry>> entries_;
   std::map<std::string, std::string> measured_;
-  std::once_flag asked_for_blocks_;
+  std::mutex blocks_mutex_;
   int block_channels_ = 0;
 };
 

@@ -43,12 +43,12 @@ Result<std::shared_ptr<Part>> Part::build(engine::Engine& engine,
                                           const PartOptions& options) {
   const std::int64_t begin = now_ns();
   std::shared_ptr<Part> part(new Part(std::move(graph), options));
+  part->control_ = engine.make_run_control();  // before anything can fail: a Part's end needs it
   part->host_ = host;
   part->layout_ = layout_of(*part->graph_, program, host);
   OB_TRY(part->steps_,
          compile(*part->graph_, program, part->layout_, host, participant, options.block_channels));
   OB_CHECK_OK(part->open_sessions(engine, program));
-  part->control_ = engine.make_run_control();
   part->contexts_.resize(at(std::max(1, options.contexts)));
   for (auto& c : part->contexts_) {
     const std::uint64_t size = std::max<std::uint64_t>(64, part->steps_.frame_bytes);

@@ -2,9 +2,7 @@
 #include "split/graph/onnx_file.h"
 
 #include <fcntl.h>
-#include <google/protobuf/io/coded_stream.h>
 #include <google/protobuf/io/zero_copy_stream_impl_lite.h>
-#include <google/protobuf/wire_format_lite.h>
 #include <onnx/onnx_pb.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -13,7 +11,8 @@
 #include <charconv>
 #include <cstring>
 #include <filesystem>
-#include <limits>
+
+#include "split/graph/protobuf_fields.h"
 
 namespace outboard::split {
 namespace {
@@ -26,37 +25,6 @@ using Bytes = std::span<const std::byte>;
 
 // Tensors smaller than this are kept in the message: shapes, axes and other small constants.
 constexpr std::uint32_t kLargeTensor_bytes = 1024;
-
-// Field numbers of onnx.proto that never change.
-constexpr int kModelGraph = 7, kGraphInitializer = 5, kTensorRawData = 9, kTensorName = 8;
-
-// Calls visit(tag, field, stream) for each field of a message; visit consumes the field's value.
-template <typename Visit>
-bool for_each_field(Bytes message, Visit visit) {
-  if (message.size() > std::numeric_limits<int>::max()) return false;
-  CodedInputStream in(reinterpret_cast<const std::uint8_t*>(message.data()),
-                      static_cast<int>(message.size()));
-  in.SetTotalBytesLimit(std::numeric_limits<int>::max());
-  for (;;) {
-    const std::uint32_t tag = in.ReadTag();
-    if (tag == 0) return in.CurrentPosition() == static_cast<int>(message.size());
-    if (!visit(tag, WireFormatLite::GetTagFieldNumber(tag), in)) return false;
-  }
-}
-
-bool is_bytes(std::uint32_t tag) {
-  return WireFormatLite::GetTagWireType(tag) == WireFormatLite::WIRETYPE_LENGTH_DELIMITED;
-}
-
-// The value of a length-delimited field as a view into the message.
-bool read_view(Bytes message, CodedInputStream& in, Bytes& view) {
-  std::uint32_t size = 0;
-  if (!in.ReadVarint32(&size)) return false;
-  const auto at = static_cast<std::size_t>(in.CurrentPosition());
-  if (size > message.size() - at) return false;
-  view = message.subspan(at, size);
-  return in.Skip(static_cast<int>(size));
-}
 
 struct Skeleton {
   std::string bytes;

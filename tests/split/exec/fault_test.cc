@@ -14,34 +14,20 @@
 #include "engine/forwarding.h"
 #include "engine/onnxruntime/engine.h"
 #include "serve/server.h"
-#include "split/exec/split_session.h"
 #include "split/plan/search.h"
 #include "tests/split/exec/part_cluster.h"
-#include "tests/split/exec/test_node.h"
-#include "tests/split/random_model.h"
+#include "tests/split/exec/split_sessions.h"
 
 namespace outboard::split {
 namespace {
 
 using namespace testing;
 
-Cluster equal_nodes(int n) {
-  Cluster c;
-  for (int i = 0; i < n; ++i) {
-    profile::NodeRows node;
-    node.name = "n" + std::to_string(i);
-    node.flops_per_s = 1e7;  // so that every node is worth while
-    c.nodes.push_back(node);
-  }
-  c.links.assign(static_cast<std::size_t>(n * n), {1, 1e9});
-  return c;
-}
-
 TEST(PartFaults, EveryExchangeMayBeTheLast) {
   if (!test_engine()) GTEST_SKIP() << "no ONNX Runtime: NOTHING OF THIS WAS TESTED";
   const RandomModel model = random_image_model(12);
   const auto graph = graph_of_bytes(model.bytes);
-  const Cluster nodes = equal_nodes(3);
+  const Cluster nodes = slow_nodes(3);
   PlanRequest quick;
   quick.effort = 0.02;
   const auto choice = plan(*graph, nodes, quick).choice;
@@ -68,77 +54,6 @@ TEST(PartFaults, EveryExchangeMayBeTheLast) {
   }
   EXPECT_GE(failed, messages - 1);
 }
-
-class SplitSessions : public ::testing::Test {
- protected:
-  void SetUp() override {
-    if (!test_engine()) GTEST_SKIP() << "no ONNX Runtime: NOTHING OF THIS WAS TESTED";
-    model_ = random_image_model(12);
-    path_ = std::filesystem::temp_directory_path() /
-            ("outboard-split-" + std::to_string(::getpid()) + ".onnx");
-    std::ofstream(path_, std::ios::binary) << model_.bytes;
-    whole_ = run_model(model_.bytes, model_.inputs);
-  }
-  void TearDown() override {
-    std::error_code ignored;
-    std::filesystem::remove(path_, ignored);
-  }
-
-  exec::SplitOptions options(std::vector<std::unique_ptr<TestNode>>& nodes, int n) {
-    exec::SplitOptions o;
-    o.cluster = equal_nodes(n);
-    o.measured_nodes.assign(static_cast<std::size_t>(n), 1);
-    o.measured_links.assign(static_cast<std::size_t>(n * n), 1);
-    o.always = true;
-    o.threads = 1;
-    o.request.effort = 0.02;
-    o.least_budget_us = 20e6;
-    o.retry = std::chrono::milliseconds(20);
-    o.members.push_back({"host", "", nullptr, 0});
-    for (int i = 1; i < n; ++i) {
-      nodes.push_back(std::make_unique<TestNode>(*test_engine(), path_.string()));
-      o.members.push_back(
-          {"n" + std::to_string(i), nodes.back()->address(), nodes.back()->client(), 0});
-    }
-    return o;
-  }
-
-  std::shared_ptr<exec::SplitSession> open(exec::SplitOptions o) {
-    auto own = test_engine()->open(path_.string(), {.intra_op_threads = 1});
-    return exec::SplitSession::make(*test_engine(), *own, path_.string(), std::move(o));
-  }
-
-  // One Run; the largest difference to the whole model's result.
-  double run(exec::SplitSession& session) {
-    std::vector<engine::InputView> views;
-    for (const auto& in : session.info().inputs) {
-      const Value& v = model_.inputs.at(in.name);
-      views.push_back(
-          {engine::ElementType::kFloat, v.shape, std::as_bytes(std::span(v.floats)), {}});
-    }
-    std::vector<engine::OutputWanted> wanted;
-    for (std::uint32_t i = 0; i < session.info().outputs.size(); ++i)
-      wanted.push_back({i, nullptr});
-    const auto got = session.run(views, wanted, nullptr);
-    if (!got) {
-      ADD_FAILURE() << got.error().message;
-      return 1e30;
-    }
-    Values values;
-    for (std::size_t i = 0; i < wanted.size(); ++i) {
-      const auto& view = (*got)->values()[i];
-      Value& v = values[session.info().outputs[i].name];
-      v.shape = view.dims;
-      v.floats.resize(view.data.size() / sizeof(float));
-      std::memcpy(v.floats.data(), view.data.data(), view.data.size());
-    }
-    return difference(values, whole_);
-  }
-
-  RandomModel model_;
-  std::filesystem::path path_;
-  Values whole_;
-};
 
 TEST_F(SplitSessions, ComputeTogetherOverTcpAndGiveTheWholeResult) {
   std::vector<std::unique_ptr<TestNode>> nodes;
@@ -361,7 +276,7 @@ TEST_F(SplitSessions, HandOutWholeImagesWhileOneIsSplit) {
   GatedEngine engine(*engine::load_onnxruntime({}), gate);
   std::vector<std::unique_ptr<TestNode>> none;
   exec::SplitOptions o = options(none, 1);
-  o.cluster = equal_nodes(2);
+  o.cluster = slow_nodes(2);
   o.measured_nodes.assign(2, 1);
   o.measured_links.assign(4, 1);
   o.members.push_back({"other", address.to_string(),

@@ -70,13 +70,15 @@ Result<std::unique_ptr<PartCluster>> make_cluster(std::shared_ptr<const Graph> g
                                                   const Program& program, int host,
                                                   Transport transport,
                                                   const exec::PartOptions& options,
-                                                  const Wrap& wrap) {
+                                                  const Wrap& wrap,
+                                                  const std::vector<engine::Engine*>& engines) {
   auto cluster = std::make_unique<PartCluster>();
   cluster->host = host;
   exec::PartOptions one_thread = options;
   one_thread.threads = 1;
   for (int i = 0; i < program.size(); ++i) {
-    OB_TRY(auto part, exec::Part::build(*test_engine(), graph, program, host, i, one_thread));
+    engine::Engine& engine = engines.empty() ? *test_engine() : *engines[at(i)];
+    OB_TRY(auto part, exec::Part::build(engine, graph, program, host, i, one_thread));
     cluster->parts.push_back(std::move(part));
   }
   for (int i = 0; i < program.size(); ++i)

@@ -31,11 +31,13 @@ struct PartCluster {
 // One engine for all tests of the process, on one thread; null without ONNX Runtime.
 engine::Engine* test_engine();
 
+// `engines`: by participant, where they are not test_engine().
 Result<std::unique_ptr<PartCluster>> make_cluster(std::shared_ptr<const Graph> graph,
                                                   const Program& program, int host,
                                                   Transport transport,
                                                   const exec::PartOptions& options = {},
-                                                  const Wrap& wrap = {});
+                                                  const Wrap& wrap = {},
+                                                  const std::vector<engine::Engine*>& engines = {});
 
 std::shared_ptr<const Graph> graph_of_bytes(const std::string& bytes);
 // The program with participants 0 .. n-1, and where the host is among them.
