@@ -184,7 +184,7 @@ def cluster_file(nodes, pace, shares, folder, profile, links=None):
 def outboard(command, limit_s=300):
     try:
         got = subprocess.run(command, capture_output=True, text=True, check=False, timeout=limit_s,
-                             env=dict(os.environ, OUTBOARD_ORT_LIBRARY=str(ort_library())))
+                             env=dict(os.environ, OUTBOARD_ORT_LIBRARY=str(ort_library()), XDG_CACHE_HOME=str(RESULTS / "cache")))
     except subprocess.TimeoutExpired as late:
         raise RuntimeError(f"{' '.join(map(str, command[:6]))}: not done within {limit_s:.0f} s") from late
     if got.returncode != 0:

@@ -7,6 +7,7 @@
 #include <chrono>
 #include <thread>
 
+#include "base/files.h"
 #include "base/log.h"
 #include "cli/announce.h"
 #include "cli/serve_options.h"
@@ -14,7 +15,6 @@
 #include "cli/split_nodes.h"
 #include "cli/verbs.h"
 #include "engine/onnxruntime/engine.h"
-#include "serve/files.h"
 #include "serve/http.h"
 #include "serve/identity.h"
 #include "serve/server.h"
@@ -72,7 +72,7 @@ Result<serve::Security> security_of(const ServeArguments& arguments,
   if (arguments.certificate.empty() != arguments.key.empty())
     return error(ErrorKind::kInvalid, "--certificate and --key must be given together");
   OB_TRY(const std::string state, state_folder(arguments));
-  OB_CHECK_OK(serve::make_folders(state));
+  OB_CHECK_OK(make_folders(state));
   if (arguments.certificate.empty()) {
     OB_TRY(security.identity, serve::load_or_make_identity(state));
   } else {
@@ -97,8 +97,8 @@ Result<void> tell_state(const ServeArguments& arguments, const serve::Security& 
   if (::access(security.tokens_path.c_str(), F_OK) == 0) return {};
   OB_TRY(wire::Access access, wire::parse_endpoint(reach.addresses.front()));
   access.identity = fingerprint;
-  OB_TRY(access.token, serve::add_token(security.tokens_path, {"first", 1, {}}, serve::now_s(), 0));
-  OB_CHECK_OK(serve::write_secret_file(state + "/first-token", wire::login_line(access) + "\n"));
+  OB_TRY(access.token, serve::add_token(security.tokens_path, {"first", 1, {}}, now_s(), 0));
+  OB_CHECK_OK(write_secret_file(state + "/first-token", wire::login_line(access) + "\n"));
   log_info("first token written file={} hint=\"its line is the input of `outboard login`\"",
            state + "/first-token");
   return {};
@@ -130,6 +130,7 @@ Result<serve::ServerOptions> server_options(const ServeArguments& arguments,
   options.settings.split.memory_limit_bytes = arguments.peers_memory_bytes;
   // On one thread, on the one that calls: its time is then known (split/exec/measure.cc).
   if (arguments.threads == 1) options.settings.split.threads = 1;
+  options.settings.split.bands = open_bands(options.store.folder);
   if (!peers.empty()) {
     options.settings.split.tenant = arguments.peers_tenant;
     options.settings.split.connect = [peers](const std::string& address) {
@@ -238,11 +239,12 @@ Result<void> serve(const ServeArguments& arguments) {
   OB_TRY(serve::ServerOptions options, server_options(arguments, peers));
   const WrapEngine split_with_peers =
       [peers, gain = arguments.peers_gain,
-       threads = options.settings.split.threads](std::unique_ptr<engine::Engine> engine) {
+       node = options.settings.split](std::unique_ptr<engine::Engine> engine) {
         if (peers.empty()) return engine;
-        return split::exec::make_split_engine(std::move(engine), [peers, gain, threads] {
+        return split::exec::make_split_engine(std::move(engine), [peers, gain, node] {
           auto split = options_of_peers(peers, gain);
-          split.threads = threads;
+          split.threads = node.threads;
+          split.bands = node.bands;
           return split;
         });
       };
@@ -269,8 +271,8 @@ Result<void> serve(const ServeArguments& arguments) {
       log_warn("whoever reaches the address reads the server's figures address={}", arguments.http);
   }
   if (!arguments.ready_file.empty())
-    OB_CHECK_OK(serve::write_file_atomically(arguments.ready_file,
-                                             lines_of(server->addresses(), "\n") + "\n"));
+    OB_CHECK_OK(
+        write_file_atomically(arguments.ready_file, lines_of(server->addresses(), "\n") + "\n"));
   int signal = 0;
   ::sigwait(&signals, &signal);
   announcement.reset();

@@ -10,7 +10,7 @@
 #include <optional>
 #include <sstream>
 
-#include "serve/files.h"
+#include "base/files.h"
 
 namespace outboard::cli {
 namespace {
@@ -34,7 +34,7 @@ Result<void> write_servers(const std::string& folder, const std::vector<KnownSer
   std::ostringstream text;
   text << "# Servers that `outboard login` was told of. Tokens are in the access files.\n"
        << toml::table{{"servers", std::move(names)}} << "\n";
-  return serve::write_file_atomically(folder + "/servers.toml", text.str());
+  return write_file_atomically(folder + "/servers.toml", text.str());
 }
 
 std::optional<KnownServer> find_server(const std::vector<KnownServer>& servers,
@@ -71,7 +71,7 @@ Result<std::vector<KnownServer>> known_servers() {
   const std::string path = folder + "/servers.toml";
   std::vector<KnownServer> servers;
   if (::access(path.c_str(), F_OK) != 0) return servers;
-  OB_TRY(const std::string text, serve::read_file(path, kFileBytes));
+  OB_TRY(const std::string text, read_file(path, kFileBytes));
   try {
     const toml::table document = toml::parse(text);
     const toml::table* names = document["servers"].as_table();
@@ -97,10 +97,10 @@ Result<std::vector<KnownServer>> known_servers() {
 Result<void> remember_server(const std::string& name, const wire::Access& access) {
   OB_CHECK_OK(check_name(name));
   OB_TRY(const std::string folder, config_folder());
-  OB_CHECK_OK(serve::make_folders(folder + "/access"));
+  OB_CHECK_OK(make_folders(folder + "/access"));
   const std::string path = folder + "/access/" + name;
   OB_TRY(auto servers, known_servers());
-  OB_CHECK_OK(serve::write_secret_file(path, wire::access_file_text(access)));
+  OB_CHECK_OK(write_secret_file(path, wire::access_file_text(access)));
   std::erase_if(servers, [&](const KnownServer& server) { return server.name == name; });
   servers.push_back({name, access.endpoint.to_string(), path});
   return write_servers(folder, servers);

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "base/log.h"
 #include "cli/servers_file.h"
 
 namespace outboard::cli {
@@ -90,6 +91,13 @@ Result<SplitOptions> options_of_cluster(const split::ClusterFile& file, bool ins
     options.members.push_back(member_of(name, *access, file.paces[k]));
   }
   return options;
+}
+
+std::shared_ptr<split::exec::BandStore> open_bands(const std::string& store) {
+  auto bands = split::exec::BandStore::open({.folder = store + "/bands"});
+  if (bands) return *std::move(bands);
+  log_warn("split bands are not kept reason=\"{}\"", bands.error().message);
+  return nullptr;
 }
 
 Result<std::shared_ptr<wire::Connection>> connect_to_peer(const std::vector<wire::Access>& peers,

@@ -26,6 +26,10 @@ split::exec::SplitOptions options_of_peers(const std::vector<wire::Access>& peer
 // The nodes of a file; all but the host need an address. kInvalid with the node that has none.
 Result<split::exec::SplitOptions> options_of_cluster(const split::ClusterFile& file, bool insecure);
 
+// Where finished bands are kept: in a folder of the store's. Null, with a line in the log, where
+// that cannot be used.
+std::shared_ptr<split::exec::BandStore> open_bands(const std::string& store);
+
 // A connection to one of the peers, named by its address; kRefused for any other.
 Result<std::shared_ptr<wire::Connection>> connect_to_peer(const std::vector<wire::Access>& peers,
                                                           const std::string& address);

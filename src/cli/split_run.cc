@@ -12,6 +12,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/median.h"
+#include "cli/serve_options.h"
 #include "cli/split_nodes.h"
 #include "cli/split_times.h"
 #include "cli/verbs.h"
@@ -144,6 +145,7 @@ Result<void> run_split(const RunArguments& a) {
   options.request.divide_head = !without("head");
   options.least_budget_us = 60e6;
   options.blocked = !without("layout");
+  if (const auto store = default_store_folder()) options.bands = open_bands(*store);
   // Asked for several Runs, or a scheme by name, somebody compares: the plan is used as it is.
   options.always = a.runs > 1 || *scheme != split::Scheme::kAuto || a.plan_only;
   const auto session = SplitSession::make(*engine, own, a.model, options);

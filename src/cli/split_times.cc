@@ -87,6 +87,7 @@ json break_down(const Crew& crew, const SplitOptions& options,
                      {"sending_ms", sending / 1e3},
                      {"waiting_ms", std::max(0.0, span - compute - copying) / 1e3},
                      {"sent_bytes", sent_bytes},
+                     {"build_ms", crew.build_ms()[at(p)]},
                      {"memory_bytes", crew.part().layout().memory_bytes[at(p)]}});
   }
   return nodes;

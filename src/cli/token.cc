@@ -9,8 +9,8 @@
 #include <ctime>
 #include <optional>
 
+#include "base/files.h"
 #include "cli/verbs.h"
-#include "serve/files.h"
 #include "serve/identity.h"
 #include "serve/tokens.h"
 #include "wire/access.h"
@@ -43,7 +43,7 @@ Result<std::int64_t> expiry_s(const std::string& text) {
     return error(ErrorKind::kInvalid,
                  "the time after which the token expires ({}) must be as 30d, 12h, 15m or 90s",
                  text);
-  return serve::now_s() + count * kSeconds[unit];
+  return now_s() + count * kSeconds[unit];
 }
 
 serve::TenantSpec tenant_of(const TokenArguments& a, const serve::TokenList& list) {
@@ -91,15 +91,14 @@ Result<void> add(const TokenArguments& arguments) {
                  "standard output is not a terminal, and a token is shown to no other; --output "
                  "FILE writes it to a file that only you can read");
   OB_TRY(const std::string state, state_folder(arguments));
-  OB_CHECK_OK(serve::make_folders(state));
+  OB_CHECK_OK(make_folders(state));
   OB_TRY(wire::Access access, access_of(arguments, state));
   OB_TRY(const std::int64_t expires_s, expiry_s(arguments.expires));
   const std::string path = serve::tokens_path(state);
   OB_TRY(const serve::TokenList list, serve::read_tokens(path));
-  OB_TRY(access.token,
-         serve::add_token(path, tenant_of(arguments, list), serve::now_s(), expires_s));
+  OB_TRY(access.token, serve::add_token(path, tenant_of(arguments, list), now_s(), expires_s));
   const std::string line = wire::login_line(access) + "\n";
-  if (!arguments.output.empty()) return serve::write_secret_file(arguments.output, line);
+  if (!arguments.output.empty()) return write_secret_file(arguments.output, line);
   std::fwrite(line.data(), 1, line.size(), stdout);
   return {};
 }

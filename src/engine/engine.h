@@ -84,6 +84,15 @@ struct ExternalFile {
   std::span<const std::byte> bytes;
 };
 
+// A tensor that the model names as external data, of whatever file that is there, in memory of the
+// caller's. A session reads it in place, so those that are given the same memory have it once.
+struct SharedTensor {
+  std::string name;
+  ElementType type = ElementType::kUndefined;
+  std::vector<std::int64_t> dims;
+  std::span<const std::byte> bytes;
+};
+
 struct OpenOptions {
   std::uint32_t graph_optimization_level = 99;  // 0, 1, 2, 3 or 99 (all)
   bool parallel_execution = false;
@@ -96,6 +105,8 @@ struct OpenOptions {
   int intra_op_threads = 0;
   // Of a model that comes as bytes; borrowed until its session has ended.
   std::vector<ExternalFile> external_files{};
+  // Likewise, of an engine that takes them.
+  std::vector<SharedTensor> shared_tensors{};
 };
 
 // An input, borrowed for the call: `data`, or `strings` for kString. The engine reads `data` in
@@ -173,6 +184,9 @@ class Engine {
   virtual Result<std::shared_ptr<Session>> open_bytes(std::span<const std::byte> model,
                                                       const OpenOptions& options) = 0;
   virtual std::unique_ptr<RunControl> make_run_control() = 0;
+  // Whether sessions that are opened from bytes read OpenOptions::shared_tensors; else they are
+  // passed over.
+  virtual bool takes_shared_tensors() const { return false; }
 };
 
 }  // namespace outboard::engine

@@ -31,6 +31,7 @@ class ForwardingEngine : public Engine, public ModelOptimiser {
     return real_->open_bytes(model, options);
   }
   std::unique_ptr<RunControl> make_run_control() override { return real_->make_run_control(); }
+  bool takes_shared_tensors() const override { return real_->takes_shared_tensors(); }
   Result<std::string> optimise(std::span<const std::byte> model,
                                const OpenOptions& options) override {
     if (auto* const optimiser = dynamic_cast<ModelOptimiser*>(real_.get()))

@@ -7,8 +7,8 @@
 #include <cstdlib>
 #include <sstream>
 
+#include "base/files.h"
 #include "base/log.h"
-#include "serve/files.h"
 
 namespace outboard::serve {
 namespace {

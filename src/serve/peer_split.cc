@@ -11,6 +11,7 @@ split::exec::NodeOptions node_options(const SplitSettings& settings) {
   split::exec::NodeOptions options;
   options.memory_limit_bytes = settings.memory_limit_bytes;
   options.threads = settings.threads;
+  options.bands = settings.bands;
   options.connect = settings.connect;
   if (!options.connect)
     options.connect = [](const std::string& address) -> Result<std::shared_ptr<wire::Connection>> {

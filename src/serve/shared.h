@@ -33,8 +33,9 @@ struct SplitSettings {
   std::string tenant;
   // A connection to another participant, its handshake done; empty: this server knows no peers.
   std::function<Result<std::shared_ptr<wire::Connection>>(const std::string& address)> connect;
-  std::uint64_t memory_limit_bytes = 0;  // of a part; 0: none
-  int threads = 0;                       // of a session of a part; 0: the engine's pool
+  std::uint64_t memory_limit_bytes = 0;             // of a part; 0: none
+  int threads = 0;                                  // of a session of a part; 0: the engine's pool
+  std::shared_ptr<split::exec::BandStore> bands{};  // where bands are kept; null: nowhere
 };
 
 split::exec::NodeOptions node_options(const SplitSettings& settings);

@@ -7,7 +7,7 @@
 #include <memory>
 #include <mutex>
 
-#include "serve/files.h"
+#include "base/files.h"
 #include "serve/store.h"
 
 namespace outboard::serve {

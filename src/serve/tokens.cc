@@ -15,8 +15,8 @@
 #include <utility>
 
 #include "base/check.h"
+#include "base/files.h"
 #include "base/log.h"
-#include "serve/files.h"
 
 namespace outboard::serve {
 namespace {

@@ -2,6 +2,7 @@
 """Published architectures, at small input sizes, over three nodes, two of them servers: the outputs are those of the library on the whole model,
 within float rounding."""
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -47,6 +48,7 @@ class Models(unittest.TestCase):
     def setUpClass(cls):
         cls.work = tempfile.TemporaryDirectory()
         cls.folder = pathlib.Path(cls.work.name)
+        os.environ["XDG_CACHE_HOME"] = str(cls.folder / "cache")  # the host's bands
         addresses = [f"unix:{cls.folder}/{i}" for i in range(2)]
         cls.servers = []
         for i, address in enumerate(addresses):

@@ -108,6 +108,7 @@ class SplitRun(unittest.TestCase):
         folder = tempfile.TemporaryDirectory()
         self.addCleanup(folder.cleanup)
         self.folder = pathlib.Path(folder.name)
+        os.environ["XDG_CACHE_HOME"] = str(self.folder / "cache")  # the host's bands
         self.model = self.folder / "small.onnx"
         write_model(self.model)
 
@@ -135,6 +136,30 @@ class SplitRun(unittest.TestCase):
             self.assertEqual(row["state"], "split over 2 nodes", got.stderr)
             self.assertLess(row["difference"], 1e-4)
             self.assertEqual(len(row["split_us"]), 3)
+
+    def test_bands_are_kept_and_made_anew_where_files_are_damaged(self):
+        folders = [self.folder / "peer/bands", self.folder / "cache/outboard/store/bands"]
+        arguments = ("--json", "--scheme", "dpfp", "--output", str(self.folder))
+        outputs = []
+        for damaged in (False, True, False):
+            if damaged:
+                for file in [f for folder in folders for f in folder.rglob("*") if f.is_file()]:
+                    content = bytearray(file.read_bytes())
+                    content[len(content) // 2] ^= 1
+                    file.write_bytes(content)
+            node = self.node("peer")
+            got = self.split(self.cluster([node.address]), *arguments)
+            self.assertEqual(got.returncode, 0, got.stderr)
+            self.assertEqual(json.loads(got.stdout)["nodes"], 2, got.stderr)
+            node.end()
+            for said in (got.stderr, pathlib.Path(node.log.name).read_text()):
+                self.assertEqual("damaged file removed" in said, damaged, said)
+            outputs.append((self.folder / "g.raw").read_bytes())
+            for folder in folders:
+                self.assertTrue(list((folder / "bands").iterdir()))
+                self.assertTrue(list((folder / "weights").iterdir()))
+        self.assertEqual(outputs[0], outputs[1])
+        self.assertEqual(outputs[0], outputs[2])
 
     def test_outputs_are_those_of_the_library(self):
         import onnxruntime

@@ -13,9 +13,9 @@
 #include <utility>
 
 #include "base/check.h"
+#include "base/files.h"
 #include "engine/forwarding.h"
 #include "engine/onnxruntime/engine.h"
-#include "serve/files.h"
 #include "serve/server.h"
 
 namespace outboard {
@@ -102,8 +102,8 @@ Result<void> serve_until_signal(std::map<std::string, std::string> arguments) {
          serve::Server::start(
              std::make_unique<ClaimingEngine>(std::move(engine), arguments.contains("--lies")),
              options));
-  OB_CHECK_OK(serve::write_file_atomically(arguments["--ready-file"],
-                                           server->addresses().front().to_string() + "\n"));
+  OB_CHECK_OK(write_file_atomically(arguments["--ready-file"],
+                                    server->addresses().front().to_string() + "\n"));
   int signal = 0;
   ::sigwait(&signals, &signal);
   return {};

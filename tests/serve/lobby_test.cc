@@ -17,8 +17,8 @@
 #include <fstream>
 #include <thread>
 
+#include "base/files.h"
 #include "base/memory.h"
-#include "serve/files.h"
 #include "serve/tokens.h"
 #include "tests/serve/support.h"
 #include "wire/access.h"

@@ -107,11 +107,16 @@ class OnnxRuntimeEngine final : public Engine, public ModelOptimiser {
                                 std::min<std::size_t>(model.size(), 8));
     OB_TRY(const auto settings,
            make_session_options(*library_, device_, with_format(options, head)));
+    std::vector<Owned<OrtValue>> shared;
+    if (takes_shared_tensors()) {
+      OB_TRY(shared, add_shared_tensors(*library_, settings.get(), options.shared_tensors));
+    }
     Owned<OrtSession> session(library_->api().ReleaseSession);
     OB_CHECK_OK(library_->check(library_->api().CreateSessionFromArray(
         library_->env(), model.data(), model.size(), settings.get(), session.out())));
-    return OnnxRuntimeSession::make(library_, std::move(session));
+    return OnnxRuntimeSession::make(library_, std::move(session), std::move(shared));
   }
+  bool takes_shared_tensors() const override { return !device_.cuda; }
 
   std::unique_ptr<RunControl> make_run_control() override {
     return std::make_unique<OnnxRuntimeRunControl>(library_);

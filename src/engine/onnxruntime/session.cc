@@ -96,13 +96,15 @@ Result<std::vector<ValueInfo>> read_family(const Library& library, const OrtSess
 }  // namespace
 
 OnnxRuntimeSession::OnnxRuntimeSession(std::shared_ptr<const Library> library,
-                                       Owned<OrtSession> session)
-    : library_(std::move(library)), session_(std::move(session)) {}
+                                       Owned<OrtSession> session,
+                                       std::vector<Owned<OrtValue>> shared)
+    : library_(std::move(library)), shared_(std::move(shared)), session_(std::move(session)) {}
 
 Result<std::shared_ptr<Session>> OnnxRuntimeSession::make(std::shared_ptr<const Library> library,
-                                                          Owned<OrtSession> session) {
+                                                          Owned<OrtSession> session,
+                                                          std::vector<Owned<OrtValue>> shared) {
   std::shared_ptr<OnnxRuntimeSession> made(
-      new OnnxRuntimeSession(std::move(library), std::move(session)));
+      new OnnxRuntimeSession(std::move(library), std::move(session), std::move(shared)));
   OB_CHECK_OK(made->read_values());
   OB_CHECK_OK(made->read_metadata());
   for (const ValueInfo& input : made->info_.inputs)

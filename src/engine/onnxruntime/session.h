@@ -15,9 +15,11 @@ namespace outboard::engine {
 
 class OnnxRuntimeSession final : public Session {
  public:
-  // Takes over a session of the library; reads its signature and metadata.
+  // Takes over a session of the library, and what must outlive it; reads its signature and
+  // metadata.
   static Result<std::shared_ptr<Session>> make(std::shared_ptr<const Library> library,
-                                               Owned<OrtSession> session);
+                                               Owned<OrtSession> session,
+                                               std::vector<Owned<OrtValue>> shared = {});
 
   const ModelInfo& info() const override { return info_; }
   Result<std::unique_ptr<RunOutputs>> run(std::span<const InputView> inputs,
@@ -25,11 +27,13 @@ class OnnxRuntimeSession final : public Session {
                                           RunControl* control) override;
 
  private:
-  OnnxRuntimeSession(std::shared_ptr<const Library> library, Owned<OrtSession> session);
+  OnnxRuntimeSession(std::shared_ptr<const Library> library, Owned<OrtSession> session,
+                     std::vector<Owned<OrtValue>> shared);
   Result<void> read_values();
   Result<void> read_metadata();
 
   std::shared_ptr<const Library> library_;
+  const std::vector<Owned<OrtValue>> shared_;  // released after the session
   Owned<OrtSession> session_;
   ModelInfo info_;
   std::vector<const char*> input_names_;  // point into info_

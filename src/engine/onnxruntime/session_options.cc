@@ -125,4 +125,23 @@ Result<Owned<OrtSessionOptions>> make_session_options(const Library& library, co
   return target;
 }
 
+Result<std::vector<Owned<OrtValue>>> add_shared_tensors(const Library& library,
+                                                        OrtSessionOptions* target,
+                                                        const std::vector<SharedTensor>& tensors) {
+  const OrtApi& api = library.api();
+  std::vector<Owned<OrtValue>> values;
+  values.reserve(tensors.size());
+  for (const SharedTensor& tensor : tensors) {
+    // Only read, whatever the type says.
+    void* const data = const_cast<std::byte*>(tensor.bytes.data());
+    Owned<OrtValue> value(api.ReleaseValue);
+    OB_CHECK_OK(library.check(api.CreateTensorWithDataAsOrtValue(
+        library.cpu_memory(), data, tensor.bytes.size(), tensor.dims.data(), tensor.dims.size(),
+        static_cast<ONNXTensorElementDataType>(tensor.type), value.out())));
+    OB_CHECK_OK(library.check(api.AddInitializer(target, tensor.name.c_str(), value.get())));
+    values.push_back(std::move(value));
+  }
+  return values;
+}
+
 }  // namespace outboard::engine

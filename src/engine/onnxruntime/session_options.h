@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/result.h"
 #include "engine/engine.h"
@@ -29,5 +30,10 @@ Result<Device> parse_device(std::string_view text);
 // kEngine when the library cannot use the device.
 Result<Owned<OrtSessionOptions>> make_session_options(const Library& library, const Device& device,
                                                       const OpenOptions& options);
+
+// Adds the shared tensors to session options; what is returned must outlive the session.
+Result<std::vector<Owned<OrtValue>>> add_shared_tensors(const Library& library,
+                                                        OrtSessionOptions* target,
+                                                        const std::vector<SharedTensor>& tensors);
 
 }  // namespace outboard::engine

@@ -326,32 +326,4 @@ Result<std::string> without_shims(const Graph& graph, const BandModel& band,
   return model.SerializeAsString();
 }
 
-Result<std::shared_ptr<engine::Session>> open_band(engine::Engine& engine, const Graph& graph,
-                                                   const BandRequest& band, int channels,
-                                                   int threads) {
-  EmitOptions emit;
-  emit.shims = in_blocks(graph, channels);
-  OB_TRY(auto model,
-         emit_band(graph, band.first_unit, band.end_unit, band.wanted, band.slots, emit));
-  engine::OpenOptions open;
-  open.intra_op_threads = threads;
-  // One session computes after the other, as the layers of a whole model do: in memory that the
-  // last one has just given back and that is still in the caches. Weights are kept apart from it.
-  open.config_entries = {{"session.use_env_allocators", "1"},
-                         {"session.use_device_allocator_for_initializers", "1"}};
-  const auto blocked = [&](const BandPort& p) { return emit.shims[at(p.rows.tensor)] != 0; };
-  if (channels > 0 &&
-      (std::any_of(model.inputs.begin(), model.inputs.end(), blocked) ||
-       std::any_of(model.outputs.begin(), model.outputs.end(), blocked) || !model.slices.empty())) {
-    auto* const optimiser = dynamic_cast<engine::ModelOptimiser*>(&engine);
-    if (optimiser == nullptr)
-      return error(ErrorKind::kUnimplemented, "the engine does not show its own layout");
-    OB_TRY(const std::string optimised,
-           optimiser->optimise(std::as_bytes(std::span(model.bytes)), open));
-    OB_TRY(model.bytes, without_shims(graph, model, emit.shims, channels, optimised));
-    open.graph_optimization_level = 0;
-  }
-  return engine.open_bytes(std::as_bytes(std::span(model.bytes)), open);
-}
-
 }  // namespace outboard::split::exec

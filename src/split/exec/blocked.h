@@ -27,17 +27,6 @@ int block_channels(engine::Engine& engine);
 // By tensor: whether it travels between bands in blocks of so many channels. Empty for 0.
 std::vector<char> in_blocks(const Graph& graph, int channels);
 
-struct BandRequest {
-  int first_unit = 0, end_unit = 0;
-  std::span<const TensorRows> wanted{};
-  std::span<const SlotRows> slots{};
-};
-
-// A session of the band; `channels`: of a block, 0: none.
-Result<std::shared_ptr<engine::Session>> open_band(engine::Engine& engine, const Graph& graph,
-                                                   const BandRequest& band, int channels,
-                                                   int threads);
-
 // `optimised`: what the engine made of a band that was emitted with shims. Without them, and with
 // the named inputs and outputs in blocks. kInvalid: it is no model of a band (optimised.h).
 Result<std::string> without_shims(const Graph& graph, const BandModel& band,

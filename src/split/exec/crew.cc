@@ -10,6 +10,7 @@
 #include <optional>
 
 #include "base/check.h"
+#include "base/cursor.h"
 
 namespace outboard::split::exec {
 namespace {
@@ -63,6 +64,7 @@ Result<std::unique_ptr<Crew>> Crew::set_up(engine::Engine& engine,
 
   // All nodes build at the same time; a thread for each, as its connection waits for the reply.
   crew->connections_.resize(at(n));
+  crew->build_ms_.resize(at(n));
   std::vector<std::optional<Error>> failures(at(n));
   std::vector<std::thread> threads;
   for (int i = 0; i < n; ++i) {
@@ -75,8 +77,11 @@ Result<std::unique_ptr<Crew>> Crew::set_up(engine::Engine& engine,
       const auto assign = [&]() -> Result<void> {
         OB_CHECK_OK(provide_model(*m.client, *package));
         OB_TRY(crew->connections_[at(i)], m.client->dedicate());
-        OB_CHECK_OK(exchange(*crew->connections_[at(i)], wire::FrameKind::kSplitAssign,
-                             encode(mine), wire::FrameKind::kSplitReady));
+        OB_TRY(const std::string reply,
+               exchange(*crew->connections_[at(i)], wire::FrameKind::kSplitAssign, encode(mine),
+                        wire::FrameKind::kSplitReady));
+        OB_TRY(const Ready ready, decode_ready(as_byte_span(reply)));
+        crew->build_ms_[at(i)] = ready.build_ms;
         return {};
       };
       if (auto done = assign(); !done)
@@ -88,6 +93,8 @@ Result<std::unique_ptr<Crew>> Crew::set_up(engine::Engine& engine,
                           {.contexts = options.contexts,
                            .threads = options.threads,
                            .block_channels = options.block_channels,
+                           .bands = package == nullptr ? nullptr : options.bands,
+                           .model = a.model,
                            .pace = members[at(host)].pace});
   for (auto& t : threads) t.join();
   for (int i = 0; i < n; ++i) {
@@ -98,6 +105,7 @@ Result<std::unique_ptr<Crew>> Crew::set_up(engine::Engine& engine,
   }
   if (!part) return tl::make_unexpected(std::move(part).error());
   crew->part_ = *std::move(part);
+  crew->build_ms_[at(a.host)] = crew->part_->build_ms();
 
   for (const bool last : {false, true})
     for (int i = 0; i < n; ++i) {

@@ -33,6 +33,7 @@ struct CrewOptions {
   int contexts = 1;
   int threads = 0;
   int block_channels = 0;
+  std::shared_ptr<BandStore> bands{};  // the host's (PartOptions)
 };
 
 class Crew {
@@ -63,6 +64,8 @@ class Crew {
   // The member whose link broke first; -1 when none did.
   int lost_member() const;
   double set_up_ms() const { return set_up_ms_; }
+  // What each participant took to open its sessions.
+  const std::vector<double>& build_ms() const { return build_ms_; }
 
  private:
   explicit Crew(Program program) : program_(std::move(program)) {}
@@ -71,6 +74,7 @@ class Crew {
   std::shared_ptr<Part> part_;
   std::vector<std::shared_ptr<wire::Connection>> connections_;  // by participant
   double set_up_ms_ = 0;
+  std::vector<double> build_ms_;
 };
 
 // Brings a model to a node that lacks it.

@@ -11,7 +11,7 @@
 #include <set>
 
 #include "engine/element_type.h"
-#include "split/exec/blocked.h"
+#include "split/exec/band_opener.h"
 
 namespace outboard::split::exec {
 namespace {
@@ -114,8 +114,9 @@ Result<BandTime> time_band(engine::Engine& engine, const Graph& graph, int unit,
   std::vector<SlotRows> slots;
   const auto wanted = wanted_of(graph, graph.units[at(unit)], rows, slots);
   if (wanted.empty()) return BandTime{};
-  OB_TRY(const auto session, open_band(engine, graph, {unit, unit + 1, wanted, slots},
-                                       options.block_channels, options.threads));
+  const BandOpener opener(engine, graph,
+                          {.channels = options.block_channels, .threads = options.threads});
+  OB_TRY(const auto session, opener.open({unit, unit + 1, wanted, slots}));
   BandTime time;
   OB_TRY(time.us, least_us(*session, options));
   if (!cold || !has_weights(graph, graph.units[at(unit)])) return time;

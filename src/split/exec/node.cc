@@ -119,6 +119,8 @@ Result<std::string> Node::assign(std::span<const std::byte> payload, const Model
                                 {.contexts = a.contexts,
                                  .threads = options_.threads,
                                  .block_channels = a.block_channels,
+                                 .bands = options_.bands,
+                                 .model = a.model,
                                  .pace = a.pace}));
   const Ready ready{part->build_ms(), part->memory_bytes()};
   log_info("split part built participant={} of={} pieces={} ms={:.1f} memory_bytes={}",

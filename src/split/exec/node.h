@@ -38,7 +38,8 @@ struct NodeOptions {
   std::size_t max_parts = 16;
   // A part whose host has not joined by then makes room for another.
   std::chrono::milliseconds time_to_join = std::chrono::minutes(5);
-  int threads = 0;  // PartOptions
+  int threads = 0;                     // PartOptions
+  std::shared_ptr<BandStore> bands{};  // PartOptions
 };
 
 class Node {

@@ -9,7 +9,7 @@
 #include <cstring>
 
 #include "base/check.h"
-#include "split/exec/blocked.h"
+#include "split/exec/band_opener.h"
 
 namespace outboard::split::exec {
 namespace {
@@ -70,13 +70,17 @@ Result<std::shared_ptr<Part>> Part::build(engine::Engine& engine,
 }
 
 Result<void> Part::open_sessions(engine::Engine& engine, const Program& program) {
+  const BandOpener opener(engine, *graph_,
+                          {.channels = options_.block_channels,
+                           .threads = options_.threads,
+                           .store = options_.bands,
+                           .model = options_.model});
   for (const Step& step : steps_.steps) {
     auto& session = sessions_.emplace_back();
     if (step.kind != StepKind::kCompute) continue;
     const Piece& p = layout_.pieces[at(step.index)];
     const Block& b = program.blocks[at(p.block)];
-    auto opened = open_band(engine, *graph_, {b.first_unit, b.end_unit, p.wanted, layout_.slots},
-                            options_.block_channels, options_.threads);
+    auto opened = opener.open({b.first_unit, b.end_unit, p.wanted, layout_.slots});
     if (!opened)
       return tl::make_unexpected(std::move(opened).error().while_doing(fmt::format(
           "opening the rows of block ({}) of participant ({})", p.block, steps_.participant)));

@@ -33,6 +33,7 @@
 
 #include "base/clock.h"
 #include "engine/engine.h"
+#include "split/exec/band_store.h"
 #include "split/exec/steps.h"
 #include "wire/connection.h"
 
@@ -42,6 +43,8 @@ struct PartOptions {
   int contexts = 1;
   int threads = 0;         // of each session; 0: the engine's shared pool
   int block_channels = 0;  // of rows between bands (blocked.h); of all participants the same
+  std::shared_ptr<BandStore> bands{};  // where sessions' models and weights are kept; null: nowhere
+  Sha256 model{};                      // the graph's, which the store asks for
   // > 0: every compute step is stretched to its processor time / pace, before its rows are handed
   // on; so a node of `pace` of this machine's speed is emulated honestly (docs/split.md).
   double pace = 0;

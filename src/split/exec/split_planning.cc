@@ -130,7 +130,8 @@ Result<std::shared_ptr<Crew>> SplitSession::set_up(const Program& program, int* 
          Crew::set_up(engine_, graph_, package_.get(), program, options_.members, options_.host,
                       {.contexts = options_.contexts,
                        .threads = options_.threads,
-                       .block_channels = block_channels_},
+                       .block_channels = block_channels_,
+                       .bands = options_.bands},
                       culprit));
   return std::shared_ptr<Crew>(std::move(crew));
 }

@@ -35,11 +35,12 @@ struct SplitOptions {
   std::vector<char> measured_nodes, measured_links;
   Scheme scheme = Scheme::kAuto;
   int threads = 0;
-  int contexts = 1;          // frames that may be under way at once
-  PlanRequest request{};     // of every plan
-  double least_gain = 1.05;  // measured; below it one node is used
-  bool blocked = true;       // keep the engine's own layout between bands, where it has one
-  bool always = false;       // use the plan whatever it gains (benchmarks, tests)
+  int contexts = 1;                    // frames that may be under way at once
+  PlanRequest request{};               // of every plan
+  double least_gain = 1.05;            // measured; below it one node is used
+  std::shared_ptr<BandStore> bands{};  // CrewOptions
+  bool blocked = true;  // keep the engine's own layout between bands, where it has one
+  bool always = false;  // use the plan whatever it gains (benchmarks, tests)
   // How often, before it is used, a plan may be made anew from what the frames of its trial took.
   int corrections = 0;
   double least_budget_us = 20e3;  // what a frame may take before it is computed here

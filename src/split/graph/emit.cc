@@ -153,22 +153,20 @@ std::string Emitter::constant(const std::string& name) {
   to.clear_external_data();
   to.clear_data_location();
   if (raw.empty()) return name;
-  if (options_.weights == Weights::kInside || raw.size() < 1024) {
+  if (goes_outside(raw.size()))
+    place_outside(to, {name, raw});
+  else
     to.set_raw_data(raw.data(), raw.size());
-    return name;
-  }
-  to.clear_raw_data();
-  to.set_data_location(onnx::TensorProto::EXTERNAL);
-  const auto entry = [&](const char* key, const std::string& v) {
-    auto& e = *to.add_external_data();
-    e.set_key(key);
-    e.set_value(v);
-  };
-  entry("location", kOutsideLocation);
-  entry("offset", "0");
-  entry("length", std::to_string(raw.size()));
-  weights_.push_back({name, raw});
   return name;
+}
+
+bool Emitter::goes_outside(std::size_t size_bytes) const {
+  return options_.weights == Weights::kOutside && size_bytes >= kOutsideBytes;
+}
+
+void Emitter::place_outside(onnx::TensorProto& to, WeightView weight) {
+  set_external(to, kOutsideLocation, weight.bytes.size());
+  weights_.push_back(std::move(weight));
 }
 
 // Some rows of a constant whose dimension `axis` is outer x rows x extent.
@@ -200,11 +198,18 @@ std::string Emitter::constant_rows(const std::string& name, int axis, int outer,
   to.set_data_type(from.data_type());
   dims[static_cast<std::size_t>(axis)] = std::int64_t{outer} * take.count() * extent;
   for (auto d : dims) to.add_dims(d);
-  std::string& bytes = *to.mutable_raw_data();
+  std::string bytes;
+  bytes.reserve(static_cast<std::size_t>(lead * take.count() * tail));
   for (std::int64_t i = 0; i < lead; ++i) {
     const auto part = raw.subspan(static_cast<std::size_t>((i * rows + take.lo) * tail),
                                   static_cast<std::size_t>(take.count() * tail));
     bytes.append(reinterpret_cast<const char*>(part.data()), part.size());
+  }
+  if (goes_outside(bytes.size())) {
+    const auto made = std::make_shared<const std::string>(std::move(bytes));
+    place_outside(to, {to.name(), std::as_bytes(std::span(*made)), made});
+  } else {
+    to.set_raw_data(std::move(bytes));
   }
   return to.name();
 }

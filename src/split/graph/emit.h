@@ -4,6 +4,7 @@
 // weights either inside or as views into the model's file. Pure but for reading mapped weights.
 #pragma once
 
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -16,10 +17,12 @@ struct BandPort {
   TensorRows rows;
 };
 
-// A weight that the model names as external data, with its bytes in the model's file.
+// A weight that the band's model names as external data, with its bytes: in the model's file, or
+// made for the band.
 struct WeightView {
   std::string name;
   std::span<const std::byte> bytes;
+  std::shared_ptr<const std::string> made{};
 };
 
 // A slice of rows inside of the band, by the value that it makes.
@@ -38,7 +41,7 @@ struct BandModel {
 
 enum class Weights : std::uint8_t {
   kInside,   // copied into the model
-  kOutside,  // initializers with external data, whose views are in BandModel::weights
+  kOutside,  // from kOutsideBytes on external data, whose views are in BandModel::weights
 };
 
 struct EmitOptions {
@@ -49,6 +52,7 @@ struct EmitOptions {
   std::vector<char> shims{};
 };
 
+inline constexpr std::size_t kOutsideBytes = 1024;
 // The location that outside weights name; no file of that name exists.
 constexpr const char* kOutsideLocation = "outboard.weights";
 

@@ -42,6 +42,8 @@ class Emitter {
   std::string constant(const std::string& name);
   std::string constant_rows(const std::string& name, int axis, int outer, int rows, int extent,
                             Rows take);
+  bool goes_outside(std::size_t size_bytes) const;
+  void place_outside(onnx::TensorProto& to, WeightView weight);
   static std::string raw_values(const onnx::TensorProto& tensor);
 
   Rows op_needs(const Op& op, const Input& in, Rows out) const;

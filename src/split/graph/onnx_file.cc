@@ -127,6 +127,25 @@ MappedFile::~MappedFile() {
     ::munmap(const_cast<std::byte*>(bytes_.data()), bytes_.size());  // NOLINT: mapped by us
 }
 
+void MappedFile::let_go() const {
+  if (!bytes_.empty())
+    ::madvise(const_cast<std::byte*>(bytes_.data()), bytes_.size(), MADV_DONTNEED);  // NOLINT
+}
+
+void set_external(onnx::TensorProto& tensor, const std::string& location, std::size_t size_bytes) {
+  tensor.clear_raw_data();
+  tensor.clear_external_data();
+  tensor.set_data_location(onnx::TensorProto::EXTERNAL);
+  const auto entry = [&](const char* key, const std::string& value) {
+    auto& e = *tensor.add_external_data();
+    e.set_key(key);
+    e.set_value(value);
+  };
+  entry("location", location);
+  entry("offset", "0");
+  entry("length", std::to_string(size_bytes));
+}
+
 OnnxFile::OnnxFile() : model_(std::make_unique<onnx::ModelProto>()) {}
 OnnxFile::~OnnxFile() = default;
 

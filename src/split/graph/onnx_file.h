@@ -31,11 +31,16 @@ class MappedFile {
   MappedFile(const MappedFile&) = delete;
   MappedFile& operator=(const MappedFile&) = delete;
   std::span<const std::byte> bytes() const { return bytes_; }
+  // Its pages are no longer this process', until they are read again.
+  void let_go() const;
 
  private:
   explicit MappedFile(std::span<const std::byte> bytes) : bytes_(bytes) {}
   std::span<const std::byte> bytes_;
 };
+
+// Makes an initializer name a whole file as its data; its bytes go.
+void set_external(onnx::TensorProto& tensor, const std::string& location, std::size_t size_bytes);
 
 class OnnxFile {
  public:

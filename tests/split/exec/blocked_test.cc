@@ -11,6 +11,7 @@
 #include <map>
 
 #include "engine/optimiser.h"
+#include "split/exec/band_opener.h"
 #include "split/plan/plan.h"
 #include "tests/split/exec/part_cluster.h"
 #include "tests/split/random_model.h"

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The few file operations that the store and the ready file need, with errors as sentences.
+// The few file operations that stores and state folders need, with errors as sentences.
 // Thread-safe. Errors: kOverloaded when the disk is full (later there may be room), else
 // kInternal, with the path and the system's reason.
 #pragma once
@@ -13,7 +13,7 @@
 
 #include "base/result.h"
 
-namespace outboard::serve {
+namespace outboard {
 
 class File {  // an owned descriptor
  public:
@@ -49,6 +49,9 @@ Result<void> make_folders(const std::string& path);
 Result<void> write_file_atomically(const std::string& path, std::string_view content);
 // The same for a file that only its owner may read (mode 0600).
 Result<void> write_secret_file(const std::string& path, std::string_view content);
+// For what its reader verifies: beside `path` under a name of its own, so that several processes
+// may write the same file, and renamed; not synced, so a power cut may leave a torn one.
+Result<void> write_file_unsynced(const std::string& path, std::span<const std::byte> content);
 std::int64_t now_s();  // wall clock, seconds: for the order of use, which outlives a start
 
-}  // namespace outboard::serve
+}  // namespace outboard

@@ -1,15 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "serve/files.h"
+#include "base/files.h"
 
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cerrno>
 #include <chrono>
 #include <filesystem>
 #include <system_error>
 
-namespace outboard::serve {
+namespace outboard {
 
 File::~File() {
   if (fd_ >= 0) ::close(fd_);
@@ -105,10 +107,23 @@ Result<void> write_secret_file(const std::string& path, std::string_view content
   return rename_path(beside, path);
 }
 
+Result<void> write_file_unsynced(const std::string& path, std::span<const std::byte> content) {
+  static std::atomic<unsigned> count{0};
+  const std::string beside = fmt::format("{}.new-{}-{}", path, ::getpid(), ++count);
+  ::unlink(beside.c_str());
+  const auto written = [&]() -> Result<void> {
+    OB_TRY(const File file, open_file(beside, O_WRONLY | O_CREAT | O_EXCL));
+    OB_CHECK_OK(write_at(file, beside, 0, content));
+    return rename_path(beside, path);
+  }();
+  if (!written) ::unlink(beside.c_str());
+  return written;
+}
+
 std::int64_t now_s() {
   return std::chrono::duration_cast<std::chrono::seconds>(
              std::chrono::system_clock::now().time_since_epoch())
       .count();
 }
 
-}  // namespace outboard::serve
+}  // namespace outboard
