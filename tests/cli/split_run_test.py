@@ -72,6 +72,7 @@ print("all right", flush=True)
 class Node:
     def __init__(self, folder, name, *arguments, listen="127.0.0.1:0", inside=lambda command: command):
         self.ready = folder / f"ready-{name}"
+        self.ready.unlink(missing_ok=True)  # of one before it
         self.log = open(folder / f"{name}.log", "wb")
         self.process = subprocess.Popen(inside([OUTBOARD, "serve", "--listen", listen, "--store", str(folder / name), "--threads",
                                                 "1", "--ready-file", str(self.ready), *arguments]), stdout=self.log, stderr=self.log)
