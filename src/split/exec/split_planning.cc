@@ -159,7 +159,7 @@ Result<Crew::Outputs> SplitSession::trial_frame(Crew& crew,
 // The plan's result against this node's own, and its times.
 Result<SplitSession::Trial> SplitSession::try_out(Crew& crew) {
   constexpr int kLeast = 4, kMost = 10;  // frames; as many as go into that time
-  constexpr double kTimeUs = 500e3;
+  constexpr double kTimeUs = 1500e3;
   std::vector<std::vector<std::byte>> memory;
   const auto inputs = views_of(*graph_, memory);
   std::vector<engine::OutputWanted> wanted;
