@@ -9,11 +9,12 @@
 #include <utility>
 #include <vector>
 
+#include "engine/memory_source.h"
 #include "engine/optimiser.h"
 
 namespace outboard::engine {
 
-class ForwardingEngine : public Engine, public ModelOptimiser {
+class ForwardingEngine : public Engine, public ModelOptimiser, public MemorySource {
  public:
   explicit ForwardingEngine(std::unique_ptr<Engine> real) : real_(std::move(real)) {}
   std::string name() const override { return real_->name(); }
@@ -38,6 +39,11 @@ class ForwardingEngine : public Engine, public ModelOptimiser {
       return optimiser->optimise(model, options);
     return error(ErrorKind::kUnimplemented, "the engine ({}) does not show what it computes",
                  name());
+  }
+  Result<std::shared_ptr<std::byte>> take_memory(std::uint64_t size_bytes) override {
+    if (auto* const source = dynamic_cast<MemorySource*>(real_.get()))
+      return source->take_memory(size_bytes);
+    return error(ErrorKind::kUnimplemented, "the engine ({}) computes in this process", name());
   }
 
  protected:

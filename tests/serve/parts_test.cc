@@ -11,8 +11,11 @@
 #include "serve/convert.h"
 #include "serve/statistics.h"
 #include "serve/threads.h"
+#include "serve/worker/placed_session.h"
 #include "serve/worker/reopening.h"
 #include "serve/worker/shown_model.h"
+#include "serve/worker/worker_memory.h"
+#include "tests/serve/fake_engine.h"
 
 namespace outboard::serve {
 namespace {
@@ -222,6 +225,93 @@ TEST(ShownModel, IsAtMostOfTheSizeOfAMessage) {
   EXPECT_GT(most_shown_bytes(0), 1u << 20);
   EXPECT_EQ(most_shown_bytes(std::uint64_t{1} << 62), (std::uint64_t{1} << 31) - 1);
   EXPECT_GT(most_shown_bytes(100u << 20), 100u << 20);
+}
+
+// A session of fixed shape, and memory for three of its tensors.
+class Placed : public testing::Test {
+ protected:
+  static constexpr std::int64_t kBytes = 65536 * sizeof(float);
+
+  void SetUp() override {
+    auto made = WorkerMemory::make(3 * kBytes);
+    ASSERT_TRUE(made) << made.error().message;
+    memory_ = std::move(*made);
+    ASSERT_TRUE(handed_.add(memory_->number, memory_->descriptor));
+    auto placed = make_placed_session(open("fixed"), handed_);
+    ASSERT_TRUE(placed) << placed.error().message;
+    placed_ = std::move(*placed);
+  }
+  std::shared_ptr<engine::Session> open(const std::string& word) {
+    return *engine_.open_bytes(std::as_bytes(std::span(word)), {});
+  }
+  Result<void> run(const std::vector<std::int64_t>& numbers) {
+    const auto count = static_cast<std::int64_t>(numbers.size());
+    const engine::InputView input{
+        engine::ElementType::kInt64, std::span(&count, 1), std::as_bytes(std::span(numbers)), {}};
+    const engine::OutputWanted wanted{};
+    OB_TRY(const auto done, placed_->run(std::span(&input, 1), std::span(&wanted, 1)));
+    return {};
+  }
+  std::int64_t number() const { return static_cast<std::int64_t>(memory_->number); }
+
+  FakeEngine engine_;
+  std::shared_ptr<WorkerMemory> memory_;
+  HandedMemories handed_;
+  std::shared_ptr<engine::Session> placed_;
+};
+
+TEST_F(Placed, ComputesWhereItsTensorsAre) {
+  memory_->mapping.data()[kBytes + 5] = std::byte{42};
+  ASSERT_TRUE(run({number(), kBytes, 0}));
+  EXPECT_EQ(memory_->mapping.data()[5], std::byte{42});
+  const auto* const there = handed_.find(memory_->number)->data();
+  EXPECT_EQ(engine_.stage->last_input, there + kBytes);
+  EXPECT_EQ(engine_.stage->last_output, there);
+}
+
+TEST_F(Placed, ButNotBeyondItsMemory) {
+  for (const std::int64_t offset :
+       {std::int64_t{-1}, 2 * kBytes + 1, 3 * kBytes, std::numeric_limits<std::int64_t>::max(),
+        std::numeric_limits<std::int64_t>::min()}) {
+    EXPECT_FALSE(run({number(), offset, 0})) << offset;
+    EXPECT_FALSE(run({number(), 0, offset})) << offset;
+  }
+  EXPECT_FALSE(run({number() + 1, 0, 0}));
+  EXPECT_FALSE(run({number(), 0}));
+  EXPECT_TRUE(run({number(), 2 * kBytes, kBytes}));
+  handed_.forget(memory_->number);
+  EXPECT_FALSE(run({number(), 0, kBytes}));
+  EXPECT_FALSE(make_placed_session(open("echo"), handed_)) << "its size is open";
+}
+
+TEST_F(Placed, PlacesAreOfTensorsThatAllLieInOneMemory) {
+  WorkerMemories memories;
+  const auto info = open("fixed")->info();
+  const std::int64_t count = kBytes / static_cast<std::int64_t>(sizeof(float)), less = count - 1;
+  const auto places = [&](std::byte* in, std::byte* out, const std::int64_t& in_count) {
+    const engine::InputView input{
+        engine::ElementType::kFloat,
+        std::span(&in_count, 1),
+        std::span<const std::byte>(in, static_cast<std::size_t>(in_count) * sizeof(float)),
+        {}};
+    const engine::OutputBuffer buffer{engine::ElementType::kFloat, std::span(&count, 1),
+                                      std::span(out, static_cast<std::size_t>(kBytes))};
+    const engine::OutputWanted wanted{0, &buffer};
+    return memories.places_of(info, std::span(&input, 1), std::span(&wanted, 1));
+  };
+  std::byte* const at = memory_->mapping.data();
+  EXPECT_FALSE(places(at, at + kBytes, count)) << "it is not known yet";
+  memories.add(memory_);
+  const auto found = places(at + kBytes, at + 2 * kBytes, count);
+  ASSERT_TRUE(found);
+  EXPECT_EQ(found->numbers, (std::vector<std::int64_t>{number(), kBytes, 2 * kBytes}));
+  std::vector<std::byte> elsewhere(static_cast<std::size_t>(kBytes));
+  EXPECT_FALSE(places(elsewhere.data(), at, count));
+  EXPECT_FALSE(places(at, elsewhere.data(), count));
+  EXPECT_FALSE(places(at, at + kBytes, less));
+  EXPECT_FALSE(places(at, at + 2 * kBytes + 64, count)) << "it ends behind the memory";
+  memories.remove(*memory_);
+  EXPECT_FALSE(places(at + kBytes, at + 2 * kBytes, count));
 }
 
 }  // namespace

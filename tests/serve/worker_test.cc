@@ -487,6 +487,74 @@ TEST(Worker, HasTheExternalDataOfBytes) {
   EXPECT_TRUE(std::equal(got.begin(), got.end(), sent.begin(), sent.end()));
 }
 
+// ---- tensors in memory that both have
+
+class InPlace : public testing::Test {
+ protected:
+  static constexpr std::size_t kCount = 65536;  // of the model "fixed"
+
+  void SetUp() override {
+    auto taken = dynamic_cast<engine::MemorySource&>(*engine_).take_memory(3 * kBytes);
+    ASSERT_TRUE(taken) << taken.error().message;
+    memory_ = std::move(*taken);
+    const std::string word = "fixed";
+    auto opened = engine_->open_bytes(std::as_bytes(std::span(word)), {});
+    ASSERT_TRUE(opened) << opened.error().message;
+    session_ = std::move(*opened);
+  }
+  std::span<float> floats(std::size_t third) {
+    return {reinterpret_cast<float*>(memory_.get() + third * kBytes), kCount};
+  }
+  // Whether the second third is now what the first one is.
+  bool run() {
+    std::iota(floats(0).begin(), floats(0).end(), ++first_);
+    const std::int64_t size = kCount;
+    const engine::InputView input{
+        engine::ElementType::kFloat, std::span(&size, 1), std::as_bytes(floats(0)), {}};
+    const engine::OutputBuffer buffer{engine::ElementType::kFloat, std::span(&size, 1),
+                                      std::as_writable_bytes(floats(1))};
+    const engine::OutputWanted wanted{0, &buffer};
+    const auto done = session_->run(std::span(&input, 1), std::span(&wanted, 1));
+    EXPECT_TRUE(done) << done.error().message;
+    return done && (*done)->values().at(0).data.data() == buffer.data.data() &&
+           std::ranges::equal(floats(0), floats(1));
+  }
+
+  static constexpr std::size_t kBytes = kCount * sizeof(float);
+  Isolated isolated_;
+  std::unique_ptr<engine::Engine> engine_ = isolated_.workers->engine_for({"place", 1, {}});
+  std::shared_ptr<std::byte> memory_;
+  std::shared_ptr<engine::Session> session_;
+  float first_ = 0;
+};
+
+TEST_F(InPlace, TensorsAreComputedWhereTheyAre) {
+  for (int i = 0; i < 3; ++i) EXPECT_TRUE(run());
+  EXPECT_TRUE(std::ranges::all_of(floats(2), [](float x) { return x == 0; }));
+}
+
+TEST_F(InPlace, TheNextWorkerHasTheMemoryToo) {
+  EXPECT_TRUE(run());
+  const std::int64_t before = isolated_.pid_of("place");
+  ASSERT_EQ(::kill(static_cast<pid_t>(before), SIGKILL), 0);
+  isolated_.wait_until([&] { return isolated_.pid_of("place") != before; });
+  EXPECT_TRUE(run());
+  EXPECT_NE(isolated_.pid_of("place"), before);
+}
+
+TEST_F(InPlace, MemoryComesAndGoesAndMayOutliveItsEngine) {
+  EXPECT_TRUE(run());
+  for (int i = 0; i < 5; ++i) {
+    auto taken = dynamic_cast<engine::MemorySource&>(*engine_).take_memory(3 * kBytes);
+    ASSERT_TRUE(taken);
+    memory_ = std::move(*taken);
+    EXPECT_TRUE(run());
+  }
+  session_.reset();
+  engine_.reset();
+  memory_.get()[0] = std::byte{1};
+}
+
 TEST(RestartDelay, GrowsWhileItEndsAtOnceAndBeginsAnewAfterALongLife) {
   using std::chrono::seconds;
   RestartDelay delay;

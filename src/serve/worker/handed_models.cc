@@ -92,13 +92,14 @@ class ShownSession final : public engine::Session {
 
 class HandedEngine final : public engine::ForwardingEngine {
  public:
-  HandedEngine(std::unique_ptr<engine::Engine> real, const HandedModels& models)
+  HandedEngine(std::unique_ptr<engine::Engine> real, HandedModels& models)
       : ForwardingEngine(std::move(real)), models_(models) {}
 
   Result<std::shared_ptr<engine::Session>> open(const std::string& path,
                                                 const engine::OpenOptions& options) override {
     const auto model = models_.find(path);
     if (!model) return error(ErrorKind::kNotFound, "the model ({}) was not handed over", path);
+    if (!model->placed.empty()) return open_placed(model->placed);
     engine::OpenOptions with_files = options;
     for (std::size_t i = 1; i < model->files.size(); ++i)
       with_files.external_files.push_back({model->files[i].name, model->files[i].bytes()});
@@ -107,12 +108,27 @@ class HandedEngine final : public engine::ForwardingEngine {
       return std::shared_ptr<engine::Session>(std::make_shared<ShownSession>(std::move(optimised)));
     }
     OB_TRY(auto session, real().open_bytes(model->files.front().bytes(), with_files));
-    return std::shared_ptr<engine::Session>(
-        std::make_shared<HandedSession>(model, std::move(session)));
+    auto handed = std::make_shared<HandedSession>(model, std::move(session));
+    const std::lock_guard lock(mutex_);
+    std::erase_if(open_, [](const auto& one) { return one.second.expired(); });
+    open_[path] = handed;
+    return std::shared_ptr<engine::Session>(std::move(handed));
   }
 
  private:
-  const HandedModels& models_;
+  Result<std::shared_ptr<engine::Session>> open_placed(const std::string& path) {
+    std::shared_ptr<engine::Session> session;
+    {
+      const std::lock_guard lock(mutex_);
+      if (const auto found = open_.find(path); found != open_.end()) session = found->second.lock();
+    }
+    if (!session) return error(ErrorKind::kNotFound, "the model ({}) is not open", path);
+    return make_placed_session(std::move(session), models_.memories());
+  }
+
+  HandedModels& models_;
+  std::mutex mutex_;
+  std::map<std::string, std::weak_ptr<engine::Session>> open_;  // by the model's path
 };
 
 }  // namespace
@@ -140,6 +156,13 @@ void HandedModels::forget(const Sha256& model) {
   models_.erase(model.hex());
 }
 
+void HandedModels::place(const Sha256& model, const std::string& other) {
+  auto placed = std::make_shared<Model>();
+  placed->placed = other;
+  const std::lock_guard lock(mutex_);
+  models_[model.hex()] = std::move(placed);
+}
+
 Result<std::unique_ptr<PinnedModel>> HandedModels::pin(const Sha256& model) {
   const std::string path = model.hex();
   auto found = find(path);
@@ -157,7 +180,7 @@ std::shared_ptr<const HandedModels::Model> HandedModels::find(const std::string&
 }
 
 std::unique_ptr<engine::Engine> make_handed_engine(std::unique_ptr<engine::Engine> real,
-                                                   const HandedModels& models) {
+                                                   HandedModels& models) {
   return std::make_unique<HandedEngine>(std::move(real), models);
 }
 

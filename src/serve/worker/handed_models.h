@@ -14,6 +14,7 @@
 #include "base/sha256.h"
 #include "engine/engine.h"
 #include "serve/model_source.h"
+#include "serve/worker/placed_session.h"
 #include "wire/transport/file_descriptor.h"
 #include "wire/transport/shared_memory.h"
 
@@ -27,6 +28,9 @@ class HandedModels final : public ModelSource {
   Result<void> add(const Sha256& model, const std::string& file_name,
                    const wire::FileDescriptor& file, bool to_show = false);
   void forget(const Sha256& model);  // sessions that are open keep it
+  // A model whose session is the open one of another, with its tensors in place (placed_session.h).
+  void place(const Sha256& model, const std::string& other);
+  HandedMemories& memories() { return memories_; }
   Result<std::unique_ptr<PinnedModel>> pin(const Sha256& model) override;
 
   struct File {
@@ -37,10 +41,12 @@ class HandedModels final : public ModelSource {
   struct Model {
     std::vector<File> files;
     bool to_show = false;
+    std::string placed;  // the other one's name
   };
   std::shared_ptr<const Model> find(const std::string& path) const;  // a PinnedModel's
 
  private:
+  HandedMemories memories_;
   mutable std::mutex mutex_;
   std::map<std::string, std::shared_ptr<Model>> models_;  // by the name's digits
 };
@@ -49,6 +55,6 @@ class HandedModels final : public ModelSource {
 // optimised instead (engine/optimiser.h): its session has no inputs and one output, the optimised
 // model as bytes (uint8). Borrows the models.
 std::unique_ptr<engine::Engine> make_handed_engine(std::unique_ptr<engine::Engine> real,
-                                                   const HandedModels& models);
+                                                   HandedModels& models);
 
 }  // namespace outboard::serve

@@ -36,6 +36,18 @@ ssize_t receive(int socket, msghdr& message) {
 
 }  // namespace
 
+Sha256 name_of(std::uint64_t number) {
+  Sha256 name;
+  std::memcpy(name.bytes.data(), &number, sizeof number);
+  return name;
+}
+
+std::uint64_t number_of(const Sha256& name) {
+  std::uint64_t number = 0;
+  std::memcpy(&number, name.bytes.data(), sizeof number);
+  return number;
+}
+
 Result<HandoverSockets> make_handover_sockets() {
   std::array<int, 2> ends{};
   if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends.data()) != 0)

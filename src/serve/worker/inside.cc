@@ -85,6 +85,17 @@ bool take(Server& server, HandedModels& models, const Handover& handover,
     case Handed::kForget:
       models.forget(handover.model);
       return true;
+    case Handed::kMemory: {
+      const auto added = models.memories().add(number_of(handover.model), descriptor);
+      if (!added) log_warn("memory not taken reason=\"{}\"", added.error().message);
+      return added.has_value();
+    }
+    case Handed::kForgetMemory:
+      models.memories().forget(number_of(handover.model));
+      return true;
+    case Handed::kPlaced:
+      models.place(handover.model, handover.file_name);
+      return true;
   }
   return false;
 }

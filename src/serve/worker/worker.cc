@@ -67,26 +67,53 @@ Result<void> Worker::hand_over(const Handover& handover, int descriptor) {
   return handed;
 }
 
-Result<Worker::Opened> Worker::open(const std::vector<File>& files,
-                                    const wire::SessionOptions& options, bool to_show) {
-  Sha256 model;  // any name will do that no other model has
-  const std::uint64_t number = next_model_.fetch_add(1);
-  for (std::size_t i = 0; i < sizeof number; ++i)
-    model.bytes[i] = static_cast<std::byte>(number >> (8 * i));
-  for (const File& file : files)
-    OB_CHECK_OK(hand_over({to_show ? Handed::kModelToShow : Handed::kModelFile, model, file.name},
-                          file.descriptor.get()));
-  Opened opened;
-  const auto open_both = [&]() -> Result<void> {
+Result<Worker::Opened> Worker::open_both(const Sha256& model, const wire::SessionOptions& options) {
+  Opened opened{.runs = nullptr, .keeps = nullptr, .model = model};
+  const auto open = [&]() -> Result<void> {
     OB_TRY(opened.keeps, keeper_.open(model, options));
     OB_TRY(opened.runs, runs_.open(model, options));
     return {};
   };
-  auto done = open_both();
+  auto done = open();
   // What is open is kept; nothing opens it anew but by its name and options.
   (void)hand_over({.what = Handed::kForget, .model = model}, -1);
   if (!done) return tl::make_unexpected(std::move(done).error());
   return opened;
+}
+
+Result<Worker::Opened> Worker::open(const std::vector<File>& files,
+                                    const wire::SessionOptions& options, bool to_show) {
+  const Sha256 model = name_of(next_model_.fetch_add(1));  // that no other model has
+  for (const File& file : files)
+    OB_CHECK_OK(hand_over({to_show ? Handed::kModelToShow : Handed::kModelFile, model, file.name},
+                          file.descriptor.get()));
+  return open_both(model, options);
+}
+
+Result<Worker::Opened> Worker::open_placed(const Opened& opened,
+                                           const wire::SessionOptions& options) {
+  const Sha256 model = name_of(next_model_.fetch_add(1));
+  OB_CHECK_OK(hand_over({Handed::kPlaced, model, opened.model.hex()}, -1));
+  return open_both(model, options);
+}
+
+Result<void> Worker::hand_memory(std::uint64_t number, int descriptor) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (memories_.contains(number)) return {};
+  }
+  OB_CHECK_OK(hand_over({.what = Handed::kMemory, .model = name_of(number)}, descriptor));
+  const std::lock_guard lock(mutex_);
+  memories_.insert(number);
+  return {};
+}
+
+void Worker::forget_memory(std::uint64_t number) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (memories_.erase(number) == 0) return;
+  }
+  (void)hand_over({.what = Handed::kForgetMemory, .model = name_of(number)}, -1);
 }
 
 bool Worker::enter() {

@@ -22,6 +22,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <string>
 #include <thread>
 #include <vector>
@@ -59,10 +60,15 @@ class Worker {
   // connections that Runs use.
   struct Opened {
     std::shared_ptr<wire::RemoteSession> runs, keeps;
+    Sha256 model{};
   };
   // `to_show`: not to be run (handed_models.h).
   Result<Opened> open(const std::vector<File>& files, const wire::SessionOptions& options,
                       bool to_show = false);
+  // The same session with its tensors in place, in memories that were handed (worker_memory.h).
+  Result<Opened> open_placed(const Opened& opened, const wire::SessionOptions& options);
+  Result<void> hand_memory(std::uint64_t number, int descriptor);  // once
+  void forget_memory(std::uint64_t number);
 
   // A session begins to use the worker; false: it has ended, or is about to.
   bool enter();
@@ -132,6 +138,7 @@ class Worker {
   bool reap();                    // whether it has ended
   Result<std::unique_ptr<wire::Stream>> connect();
   Result<void> hand_over(const Handover& handover, int descriptor);
+  Result<Opened> open_both(const Sha256& model, const wire::SessionOptions& options);
 
   WorkerStart start_;
   const Nanoseconds started_ = Clock::monotonic().now();
@@ -149,6 +156,7 @@ class Worker {
   std::condition_variable changed_;
   std::list<UnderWay> limits_;
   std::size_t sessions_ = 0;
+  std::set<std::uint64_t> memories_;  // that it has
   Nanoseconds idle_since_ = started_;
   bool retiring_ = false;
   bool yields_ = false;

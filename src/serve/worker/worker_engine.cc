@@ -11,9 +11,11 @@
 #include <utility>
 
 #include "base/log.h"
+#include "engine/memory_source.h"
 #include "engine/optimiser.h"
 #include "serve/convert.h"
 #include "serve/worker/shown_model.h"
+#include "serve/worker/worker_memory.h"
 #include "serve/worker/worker_run.h"
 #include "serve/worker/workers.h"
 
@@ -33,11 +35,22 @@ class Attached {
   Attached& operator=(const Attached&) = delete;
   Worker& worker() const { return *worker_; }
 
+  // The session that computes where its tensors are, opened when it is first asked for.
+  Result<std::shared_ptr<wire::RemoteSession>> placed(const wire::SessionOptions& options) {
+    const std::lock_guard lock(mutex_);
+    if (!placed_.runs) {
+      OB_TRY(placed_, worker_->open_placed(opened, options));
+    }
+    return placed_.runs;
+  }
+
  private:
   const std::shared_ptr<Worker> worker_;
+  std::mutex mutex_;
+  Worker::Opened placed_;
 
  public:
-  Worker::Opened opened;  // goes before the worker, which it is of
+  Worker::Opened opened;  // both go before the worker, which they are of
 };
 
 // The tenant's one worker at a time.
@@ -47,6 +60,19 @@ class TenantWorker {
       : workers_(std::move(workers)), tenant_(std::move(tenant)) {}
 
   Workers& workers() const { return *workers_; }
+
+  WorkerMemories memories;
+
+  // Memory that has come to its end.
+  void forget(const WorkerMemory& memory) {
+    memories.remove(memory);
+    std::shared_ptr<Worker> worker;
+    {
+      const std::lock_guard lock(mutex_);
+      worker = current_;
+    }
+    if (worker && !worker->has_ended()) worker->forget_memory(memory.number);
+  }
 
   Result<std::shared_ptr<Worker>> enter() {
     const std::lock_guard lock(mutex_);
@@ -145,16 +171,27 @@ class WorkerSession final : public engine::Session {
 
  private:
   tl::expected<std::unique_ptr<engine::RunOutputs>, TenantWorker::Explained> run_attached(
-      const Attached& attached, std::span<const engine::InputView> inputs,
+      Attached& attached, std::span<const engine::InputView> inputs,
       std::span<const engine::OutputWanted> outputs, engine::RunControl* control) {
     const Workers::Options& options = tenant_->workers().options();
     const Worker::Limit limit(attached.worker(), options.run_limit, "a Run",
                               control == nullptr ? 0 : control->request_id);
-    auto done = run_in_worker(*attached.opened.runs, inputs, outputs, control,
-                              {&tenant_->workers().output_memory(), options.memory_bytes});
+    const OutputMemory memory{&tenant_->workers().output_memory(), options.memory_bytes};
+    const auto places = tenant_->memories.places_of(info_, inputs, outputs);
+    auto done = places ? run_in_place(attached, *places, outputs, control, memory)
+                       : run_in_worker(*attached.opened.runs, inputs, outputs, control, memory);
     if (done) return std::move(*done);
     return tl::make_unexpected(
         tenant_->explain(attached.worker(), std::move(done).error(), "it ran"));
+  }
+
+  Result<std::unique_ptr<engine::RunOutputs>> run_in_place(
+      Attached& attached, const Places& places, std::span<const engine::OutputWanted> outputs,
+      engine::RunControl* control, OutputMemory memory) {
+    OB_CHECK_OK(
+        attached.worker().hand_memory(places.memory->number, places.memory->descriptor.get()));
+    OB_TRY(const auto session, attached.placed(options_));
+    return run_placed(*session, places, outputs, control, memory);
   }
 
   Result<std::shared_ptr<Attached>> attach() {
@@ -245,7 +282,9 @@ Files files_in_memory(std::shared_ptr<const wire::FileDescriptor> model,
   };
 }
 
-class WorkerEngine final : public engine::Engine, public engine::ModelOptimiser {
+class WorkerEngine final : public engine::Engine,
+                           public engine::ModelOptimiser,
+                           public engine::MemorySource {
  public:
   WorkerEngine(std::shared_ptr<Workers> workers, const TenantSpec& tenant)
       : facts_(workers->facts()),
@@ -272,6 +311,13 @@ class WorkerEngine final : public engine::Engine, public engine::ModelOptimiser 
     for (const engine::ExternalFile& file : options.external_files)
       given_bytes += file.bytes.size();
     return take_shown_model(*session, given_bytes);
+  }
+  Result<std::shared_ptr<std::byte>> take_memory(std::uint64_t size_bytes) override {
+    OB_TRY(auto memory, WorkerMemory::make(size_bytes));
+    std::byte* const data = memory->mapping.data();
+    tenant_->memories.add(memory);
+    return std::shared_ptr<std::byte>(data, [memory = std::move(memory), tenant = tenant_](
+                                                std::byte*) { tenant->forget(*memory); });
   }
   std::unique_ptr<engine::RunControl> make_run_control() override {
     return make_worker_run_control();

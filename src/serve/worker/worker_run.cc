@@ -98,6 +98,18 @@ class Outputs final : public engine::RunOutputs, public wire::OutputSink {
   std::deque<std::string> texts_;
 };
 
+// What has come to where it was wanted.
+class PlacedOutputs final : public engine::RunOutputs {
+ public:
+  PlacedOutputs(std::span<const engine::OutputWanted> wanted, std::uint64_t engine_ns) {
+    for (const engine::OutputWanted& one : wanted)
+      values_.push_back({.type = one.buffer->type,
+                         .dims = {one.buffer->dims.begin(), one.buffer->dims.end()},
+                         .data = one.buffer->data});
+    engine_ns_ = engine_ns;
+  }
+};
+
 }  // namespace
 
 std::unique_ptr<engine::RunControl> make_worker_run_control() {
@@ -130,6 +142,22 @@ Result<std::unique_ptr<engine::RunOutputs>> run_in_worker(
                                          control == nullptr ? 0 : control->request_id));
   received->received(account.server.compute_ns);
   return std::unique_ptr<engine::RunOutputs>(std::move(received));
+}
+
+Result<std::unique_ptr<engine::RunOutputs>> run_placed(
+    wire::RemoteSession& placed, const Places& places,
+    std::span<const engine::OutputWanted> outputs, engine::RunControl* control,
+    OutputMemory memory) {
+  const auto count = static_cast<std::int64_t>(places.numbers.size());
+  const engine::InputView numbers{engine::ElementType::kInt64,
+                                  std::span(&count, 1),
+                                  std::as_bytes(std::span(places.numbers)),
+                                  {}};
+  const engine::OutputWanted there{};
+  OB_TRY(const auto done,
+         run_in_worker(placed, std::span(&numbers, 1), std::span(&there, 1), control, memory));
+  return std::unique_ptr<engine::RunOutputs>(
+      std::make_unique<PlacedOutputs>(outputs, done->engine_ns()));
 }
 
 }  // namespace outboard::serve

@@ -10,6 +10,7 @@
 #include "base/result.h"
 #include "engine/engine.h"
 #include "serve/buffers.h"
+#include "serve/worker/worker_memory.h"
 #include "wire/client.h"
 
 namespace outboard::serve {
@@ -22,6 +23,13 @@ struct OutputMemory {
 // `control` is one of make_worker_run_control(), or null. Thread-safe.
 Result<std::unique_ptr<engine::RunOutputs>> run_in_worker(
     wire::RemoteSession& session, std::span<const engine::InputView> inputs,
+    std::span<const engine::OutputWanted> outputs, engine::RunControl* control,
+    OutputMemory memory);
+
+// The same where the tensors lie in memory that both have; `placed` is the session that computes
+// there (placed_session.h), `outputs` all with a buffer in it.
+Result<std::unique_ptr<engine::RunOutputs>> run_placed(
+    wire::RemoteSession& placed, const Places& places,
     std::span<const engine::OutputWanted> outputs, engine::RunControl* control,
     OutputMemory memory);
 

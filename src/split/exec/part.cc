@@ -9,6 +9,7 @@
 #include <cstring>
 
 #include "base/check.h"
+#include "engine/memory_source.h"
 #include "split/exec/band_opener.h"
 
 namespace outboard::split::exec {
@@ -30,7 +31,16 @@ void sleep_until_ns(std::int64_t end_ns) {
   }
 }
 
-void free_bytes(std::byte* bytes) { std::free(bytes); }
+// Where the engine computes in another process, such that nothing is copied on the way there.
+Result<std::shared_ptr<std::byte>> frame_memory(engine::Engine& engine, std::uint64_t size_bytes) {
+  if (auto* const source = dynamic_cast<engine::MemorySource*>(&engine))
+    if (auto memory = source->take_memory(size_bytes)) return memory;
+  std::shared_ptr<std::byte> memory(static_cast<std::byte*>(std::aligned_alloc(64, size_bytes)),
+                                    [](std::byte* bytes) { std::free(bytes); });
+  if (memory) return memory;
+  return error(ErrorKind::kOverloaded, "there is no memory for a frame's buffers ({} bytes)",
+               size_bytes);
+}
 
 }  // namespace
 
@@ -52,10 +62,7 @@ Result<std::shared_ptr<Part>> Part::build(engine::Engine& engine,
   part->contexts_.resize(at(std::max(1, options.contexts)));
   for (auto& c : part->contexts_) {
     const std::uint64_t size = std::max<std::uint64_t>(64, part->steps_.frame_bytes);
-    c.memory = {static_cast<std::byte*>(std::aligned_alloc(64, size)), free_bytes};
-    if (!c.memory)
-      return error(ErrorKind::kOverloaded, "there is no memory for a frame's buffers ({} bytes)",
-                   size);
+    OB_TRY(c.memory, frame_memory(engine, size));
     std::memset(c.memory.get(), 0, size);  // page faults now, not in the first frame
     c.waits.resize(part->steps_.steps.size());
     c.done.resize(part->steps_.steps.size());

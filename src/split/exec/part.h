@@ -110,7 +110,7 @@ class Part {
     std::vector<int> waits;
     std::vector<char> done;
     std::vector<StepTime> times;
-    std::unique_ptr<std::byte, void (*)(std::byte*)> memory{nullptr, nullptr};
+    std::shared_ptr<std::byte> memory;
     std::byte* data(const Buffer& b) const { return memory.get() + b.offset; }
   };
   using Work = std::pair<std::int64_t, int>;  // key (frame first), step
