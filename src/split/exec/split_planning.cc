@@ -136,10 +136,33 @@ Result<std::shared_ptr<Crew>> SplitSession::set_up(const Program& program, int* 
   return std::shared_ptr<Crew>(std::move(crew));
 }
 
-// One frame, when the program's Runs that are under way have ended; the next ones wait a moment.
-Result<Crew::Outputs> SplitSession::trial_frame(Crew& crew,
-                                                std::span<const engine::InputView> inputs,
-                                                double& took_us) {
+// Whether the program's Runs follow each other, so that a trial need not wait for one in vain. With
+// the mutex held.
+bool SplitSession::runs_come() const {
+  const bool under_way = std::any_of(busy_.begin(), busy_.end(), [](int n) { return n > 0; });
+  return last_run_ != Nanoseconds{} && (under_way || us_since(last_run_) < trial_limit_us_);
+}
+
+// A frame that is a Run of the program's: whoever asks for it waits for a frame of the plan in
+// place of one of the present one, and not for both.
+Result<SplitSession::TrialFrame> SplitSession::lent_frame(const std::shared_ptr<Crew>& crew) {
+  std::unique_lock lock(mutex_);
+  if (!runs_come()) return error(ErrorKind::kNotFound, "no Run comes");
+  lent_.reset();
+  offered_ = crew;
+  const std::chrono::duration<double, std::micro> patience(2 * trial_limit_us_);
+  if (!turn_.wait_for(lock, patience, [&] { return !offered_; })) {
+    offered_.reset();
+    return error(ErrorKind::kNotFound, "no Run came");
+  }
+  turn_.wait(lock, [&] { return lent_.has_value(); });
+  return *std::exchange(lent_, {});
+}
+
+// One of our own, when the program's Runs that are under way have ended; the next ones wait a
+// moment.
+Result<SplitSession::TrialFrame> SplitSession::own_frame(
+    Crew& crew, std::span<const engine::InputView> inputs) {
   {
     std::unique_lock lock(mutex_);
     in_trial_ = true;
@@ -149,53 +172,69 @@ Result<Crew::Outputs> SplitSession::trial_frame(Crew& crew,
   }
   const Nanoseconds start = now();
   auto outputs = crew.run(inputs, Deadline::in(std::chrono::seconds(60)));
-  took_us = us_since(start);
-  const std::lock_guard lock(mutex_);
-  in_trial_ = false;
-  turn_.notify_all();
-  return outputs;
+  const double took_us = us_since(start);
+  {
+    const std::lock_guard lock(mutex_);
+    in_trial_ = false;
+    turn_.notify_all();
+  }
+  if (!outputs) return tl::make_unexpected(std::move(outputs).error());
+  Result<void> same;
+  if (std::vector<std::span<const std::byte>> whole(reference_.begin(), reference_.end());
+      crew.part().frames() == 1) {
+    const double off = difference(*graph_, outputs->views, whole);
+    const std::lock_guard lock(mutex_);
+    status_.difference = off;
+    if (!(off <= kRounding))
+      same = error(ErrorKind::kInternal,
+                   "the plan's result differs from this node's own by {:.2g} of the largest value, "
+                   "beyond rounding",
+                   off);
+  }
+  crew.release(*outputs);
+  OB_CHECK_OK(same);
+  return TrialFrame{took_us, outputs->frame, false};
 }
 
-// The plan's result against this node's own, and its times.
-Result<SplitSession::Trial> SplitSession::try_out(Crew& crew) {
-  constexpr int kLeast = 4, kMost = 10;  // frames; as many as go into that time
-  constexpr double kTimeUs = 1500e3;
-  std::vector<std::vector<std::byte>> memory;
-  const auto inputs = views_of(*graph_, memory);
+// This node's own outputs for a trial's inputs, once.
+Result<void> SplitSession::make_reference(std::span<const engine::InputView> inputs) {
+  if (!reference_.empty()) return {};
   std::vector<engine::OutputWanted> wanted;
   wanted.reserve(output_of_.size());
   for (int o : output_of_) wanted.push_back({static_cast<std::uint32_t>(o), nullptr});
   const Nanoseconds start = now();
   OB_TRY(const auto own, own_->run(inputs, wanted, nullptr));
-  {
-    const std::lock_guard lock(mutex_);
-    trial_limit_us_ = us_since(start);
-  }
-  std::vector<std::span<const std::byte>> whole;
-  for (const auto& v : own->values()) whole.push_back(v.data);
-  const Layout& layout = crew.part().layout();
+  const std::lock_guard lock(mutex_);
+  trial_limit_us_ = us_since(start);
+  for (const auto& v : own->values()) reference_.emplace_back(v.data.begin(), v.data.end());
+  return {};
+}
+
+// The plan's result against this node's own, and its times.
+Result<SplitSession::Trial> SplitSession::try_out(const std::shared_ptr<Crew>& crew) {
+  constexpr int kLeast = 4, kMost = 10;  // frames; as many as go into that time
+  constexpr double kTimeUs = 1500e3;
+  constexpr double kMayLose = 0.3;  // of a Run on one node, by Runs that were lent
+  std::vector<std::vector<std::byte>> memory;
+  const auto inputs = views_of(*graph_, memory);
+  OB_CHECK_OK(make_reference(inputs));
   std::vector<double> took;
-  std::vector<std::vector<double>> tasks(at(layout.tasks()));
-  double spent_us = 0;
+  std::vector<std::vector<double>> tasks(at(crew->part().layout().tasks()));
+  double spent_us = 0, lost = 0;
   for (int i = 0; i < kLeast || (i < kMost && spent_us < kTimeUs); ++i) {
-    double us = 0;
-    OB_TRY(const auto outputs, trial_frame(crew, inputs, us));
-    spent_us += us;
-    const double off = i > 0 ? 0 : difference(*graph_, outputs.views, whole);
-    if (i > 0) {
-      took.push_back(us);
-      add_times(crew.part().times(outputs.frame, Deadline::in(std::chrono::milliseconds(100))),
-                tasks);
-    }
-    crew.release(outputs);
-    if (i > 0) continue;
-    const std::lock_guard lock(mutex_);
-    status_.difference = off;
-    if (!(off <= kRounding))
-      return error(ErrorKind::kInternal,
-                   "the plan's result differs from this node's own by {:.2g} of the largest value, "
-                   "beyond rounding",
-                   off);
+    // The first is compared.
+    auto frame = i > 0 ? lent_frame(crew) : own_frame(*crew, inputs);
+    if (!frame && frame.error().kind == ErrorKind::kNotFound) frame = own_frame(*crew, inputs);
+    if (!frame) return tl::make_unexpected(std::move(frame).error());
+    spent_us += frame->took_us;
+    if (i == 0) continue;
+    took.push_back(frame->took_us);
+    add_times(crew->part().times(frame->frame, Deadline::in(std::chrono::milliseconds(100))),
+              tasks);
+    if (frame->lent) lost += std::max(0.0, frame->took_us / trial_limit_us_ - 1);
+    if (lost > kMayLose && !options_.always)
+      return error(ErrorKind::kRefused, "the plan took {:.1f} ms and this node alone {:.1f}",
+                   frame->took_us / 1e3, trial_limit_us_ / 1e3);
   }
   Trial trial{median(std::move(took)), {}};
   for (auto& task : tasks) trial.tasks_us.push_back(median(std::move(task)));
@@ -238,8 +277,21 @@ Result<SplitSession::Proven> SplitSession::rival(const std::vector<int>& present
   if (program.size() < 2 || proven.plan.makespan_us > kWorthTrying * planned_us)
     return error(ErrorKind::kRefused, "no other plan promises more");
   OB_TRY(proven.crew, set_up(program, nullptr));
-  OB_TRY(proven.trial, try_out(*proven.crew));
+  OB_TRY(proven.trial, try_out(proven.crew));
   return proven;
+}
+
+// What a Run takes on this node: by the program's own where they come one after the other, because
+// measuring would slow them; else measured.
+double SplitSession::one_node_us() {
+  constexpr std::size_t kEnough = 3;
+  {
+    const std::lock_guard lock(mutex_);
+    if (runs_come() && own_took_us_.size() >= kEnough)
+      return median({own_took_us_.begin(), own_took_us_.end()});
+    if (runs_come() && status_.single_us > 0) return status_.single_us;
+  }
+  return own_run_us(*graph_, 3);
 }
 
 // The best plan, made again with what the frames of its trial took as long as that makes it
@@ -249,7 +301,7 @@ Result<SplitSession::Proven> SplitSession::prove(std::vector<int>& present) {
   OB_TRY(best.crew, gather(present));
   best.plan = foretell(best.crew->program(), present);
   const double first_us = best.plan.makespan_us;
-  OB_TRY(best.trial, try_out(*best.crew));
+  OB_TRY(best.trial, try_out(best.crew));
   for (int left = options_.corrections; left > 0; --left) {
     learn(best);
     best.plan = foretell(best.crew->program(), present);
@@ -260,7 +312,7 @@ Result<SplitSession::Proven> SplitSession::prove(std::vector<int>& present) {
              other->plan.makespan_us / 1e3, other->trial.took_us / 1e3, best.trial.took_us / 1e3);
     best = *std::move(other);
   }
-  const double own_us = own_run_us(*graph_, 3);
+  const double own_us = one_node_us();
   const std::lock_guard lock(mutex_);
   status_.single_us = own_us;
   status_.first_planned_us = first_us;

@@ -17,6 +17,15 @@ std::size_t at(int i) { return static_cast<std::size_t>(i); }
 Nanoseconds now() { return Clock::monotonic().now(); }
 
 constexpr int kRarestReplan = 640, kSteady = 50;
+constexpr double kFrameDiffers = 0.2;   // by which measured and planned times may differ
+constexpr double kTellingShare = 0.05;  // of a frame, below which a node's part tells nothing
+// Messages wait for a thread now and then, so a link is another one only at half or twice its time.
+constexpr double kLinkDiffers = 1;
+constexpr double kLentBudget = 1.25;  // Runs of one node
+constexpr std::size_t kOwnRuns = 5;
+
+// By more than `by` up, or as much of it down: 0.2 is 1.2 and 0.8, 1 is 2 and 0.5.
+bool differs(double ratio, double by) { return ratio > 1 + by || ratio < std::max(1 - by, 0.5); }
 
 // Outputs in memory of their own.
 class OwnedOutputs final : public engine::RunOutputs {
@@ -106,6 +115,7 @@ Result<std::unique_ptr<engine::RunOutputs>> SplitSession::run(
   std::shared_ptr<Crew> crew;
   int whole_on = options_.host;
   double budget_us = 0;
+  bool lent = false, by_itself = false;  // as a trial's frame; with nothing beside it
   // What comes from elsewhere comes in memory of its own.
   const bool plain = std::all_of(outputs.begin(), outputs.end(),
                                  [](const auto& w) { return w.buffer == nullptr; });
@@ -117,7 +127,12 @@ Result<std::unique_ptr<engine::RunOutputs>> SplitSession::run(
                    [&] { return !in_trial_; });
     const bool alone = std::all_of(busy_.begin(), busy_.end(), [](int n) { return n == 0; });
     ++runs_;
-    if (alone && crew_ && guard_ && fits(inputs)) {
+    if (alone && offered_ && fits(inputs)) {
+      crew = std::exchange(offered_, nullptr);
+      lent = true;
+      turn_.notify_all();
+      budget_us = std::max(options_.least_budget_us, kLentBudget * trial_limit_us_);
+    } else if (alone && crew_ && guard_ && fits(inputs)) {
       crew = crew_;
       // The floor is for models that take no time.
       budget_us = std::max(options_.least_budget_us, guard_->budget_us());
@@ -126,6 +141,7 @@ Result<std::unique_ptr<engine::RunOutputs>> SplitSession::run(
       remote = whole_[at(whole_on)];
     }
     ++busy_[at(whole_on)];
+    by_itself = alone && !in_trial_;
   }
   struct Leave {
     SplitSession& s;
@@ -133,6 +149,7 @@ Result<std::unique_ptr<engine::RunOutputs>> SplitSession::run(
     ~Leave() {
       const std::lock_guard lock(s.mutex_);
       --s.busy_[at(member)];
+      s.last_run_ = now();
       if (s.in_trial_) s.turn_.notify_all();
     }
   } leave{*this, whole_on};
@@ -144,10 +161,16 @@ Result<std::unique_ptr<engine::RunOutputs>> SplitSession::run(
     if (ran) {
       auto copy = copy_out(*ran, outputs);
       crew->release(*ran);
-      account(*crew, ran->frame, us_since(start));
+      if (lent)
+        give_back(TrialFrame{us_since(start), ran->frame, true});
+      else
+        account(*crew, ran->frame, us_since(start));
       if (copy->values().size() == outputs.size()) return copy;
     } else {
-      give_up(crew, ran.error());
+      if (lent)
+        give_back(tl::make_unexpected(ran.error()));
+      else
+        give_up(crew, ran.error());
       const std::lock_guard lock(mutex_);
       ++status_.rescued_runs;
     }
@@ -177,7 +200,20 @@ Result<std::unique_ptr<engine::RunOutputs>> SplitSession::run(
     const std::lock_guard lock(mutex_);
     ++status_.own_runs;
   }
-  return own_->run(inputs, outputs, control);
+  const Nanoseconds start = now();
+  auto ran = own_->run(inputs, outputs, control);
+  if (!ran || !by_itself) return ran;
+  const std::lock_guard lock(mutex_);
+  own_took_us_.push_back(us_since(start));
+  if (own_took_us_.size() > kOwnRuns) own_took_us_.pop_front();
+  return ran;
+}
+
+void SplitSession::give_back(Result<TrialFrame> frame) {
+  const std::lock_guard lock(mutex_);
+  ++status_.split_runs;
+  lent_ = std::move(frame);
+  turn_.notify_all();
 }
 
 // What a frame took, against one node and against the plan.
@@ -193,19 +229,10 @@ void SplitSession::account(Crew& crew, std::uint64_t frame, double took_us) {
     wait_before_next_plan();
     return;
   }
-  if (took_us > 1.2 * status_.planned_us || took_us < 0.8 * status_.planned_us) {
-    // Part by part: what each node computed, against what it was planned to.
-    const auto reports = crew.part().times(frame, Deadline{now()});
-    for (int p = 0; p < crew.program().size(); ++p) {
-      double measured = 0;
-      const auto member = at(crew.program().participants[at(p)]);
-      for (const StepTime& t : reports[at(p)])
-        if (t.kind == StepKind::kCompute)
-          measured += static_cast<double>(t.end_ns - t.start_ns) / 1e3;
-      if (planned_compute_us_[member] > 0 && measured > 0)
-        deviation_[member] += measured / planned_compute_us_[member];
-    }
-    count_link_deviation(crew, reports);
+  const auto reports = crew.part().times(frame, Deadline{now()});
+  const bool node_deviates = count_deviation(crew, reports);
+  const bool link_deviates = count_link_deviation(crew, reports);
+  if (node_deviates || link_deviates || differs(took_us / status_.planned_us, kFrameDiffers)) {
     steady_frames_ = 0;
     if (++deviating_frames_ < deviations_to_replan_) return;
     // A new plan that is no better foretold is tried more and more rarely.
@@ -226,9 +253,29 @@ void SplitSession::account(Crew& crew, std::uint64_t frame, double took_us) {
   std::fill(link_deviation_.begin(), link_deviation_.end(), 0.0);
 }
 
+// Part by part: what each node computed, against what it was planned to. A node that has become
+// quicker, while another has most of the work, shows in its part alone. Whether one deviates.
+bool SplitSession::count_deviation(const Crew& crew,
+                                   const std::vector<std::vector<StepTime>>& reports) {
+  bool deviates = false;
+  for (int p = 0; p < crew.program().size(); ++p) {
+    double measured = 0;
+    const auto member = at(crew.program().participants[at(p)]);
+    for (const StepTime& t : reports[at(p)])
+      if (t.kind == StepKind::kCompute)
+        measured += static_cast<double>(t.end_ns - t.start_ns) / 1e3;
+    const double planned = planned_compute_us_[member];
+    if (planned <= 0 || measured <= 0) continue;
+    deviation_[member] += measured / planned;
+    deviates |=
+        planned > kTellingShare * status_.planned_us && differs(measured / planned, kFrameDiffers);
+  }
+  return deviates;
+}
+
 // What the messages took, from the sender's start to the receiver's last byte, against the link's
-// delay and rate; small ones tell nothing of the rate.
-void SplitSession::count_link_deviation(const Crew& crew,
+// delay and rate; small ones tell nothing of the rate. Whether a link is another than it was.
+bool SplitSession::count_link_deviation(const Crew& crew,
                                         const std::vector<std::vector<StepTime>>& reports) {
   constexpr double kTelling = 16e3;
   const Layout& layout = crew.part().layout();
@@ -250,7 +297,12 @@ void SplitSession::count_link_deviation(const Crew& crew,
       sums[link].second += profile::transfer_us(options_.cluster.links[link],
                                                 static_cast<std::uint64_t>(m.size_bytes));
     }
-  for (const auto& [link, sum] : sums) link_deviation_[link] += sum.first / sum.second;
+  bool deviates = false;
+  for (const auto& [link, sum] : sums) {
+    link_deviation_[link] += sum.first / sum.second;
+    deviates |= differs(sum.first / sum.second, kLinkDiffers);
+  }
+  return deviates;
 }
 
 void SplitSession::give_up(const std::shared_ptr<Crew>& crew, const Error& why) {

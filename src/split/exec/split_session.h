@@ -108,9 +108,18 @@ class SplitSession final : public engine::Session {
   Result<Proven> prove(std::vector<int>& present);
   Result<Proven> rival(const std::vector<int>& present, double planned_us);
   Result<std::shared_ptr<Crew>> set_up(const Program& program, int* culprit);
-  Result<Trial> try_out(Crew& crew);
-  Result<Crew::Outputs> trial_frame(Crew& crew, std::span<const engine::InputView> inputs,
-                                    double& took_us);
+  struct TrialFrame {
+    double took_us = 0;
+    std::uint64_t frame = 0;
+    bool lent = false;  // it was a Run of the program's
+  };
+  Result<Trial> try_out(const std::shared_ptr<Crew>& crew);
+  Result<TrialFrame> lent_frame(const std::shared_ptr<Crew>& crew);
+  Result<TrialFrame> own_frame(Crew& crew, std::span<const engine::InputView> inputs);
+  Result<void> make_reference(std::span<const engine::InputView> inputs);
+  bool runs_come() const;
+  double one_node_us();
+  void give_back(Result<TrialFrame> frame);
   void learn(const Proven& tried);
   Cluster cluster_of(const std::vector<int>& present) const;
   Result<Program> find_program(const std::vector<int>& present);
@@ -122,7 +131,8 @@ class SplitSession final : public engine::Session {
   Result<std::shared_ptr<Crew>> gather(std::vector<int>& present);
   void give_up(const std::shared_ptr<Crew>& crew, const Error& why);
   void account(Crew& crew, std::uint64_t frame, double took_us);
-  void count_link_deviation(const Crew& crew, const std::vector<std::vector<StepTime>>& reports);
+  bool count_link_deviation(const Crew& crew, const std::vector<std::vector<StepTime>>& reports);
+  bool count_deviation(const Crew& crew, const std::vector<std::vector<StepTime>>& reports);
   std::unique_ptr<engine::RunOutputs> copy_out(const Crew::Outputs& outputs,
                                                std::span<const engine::OutputWanted> wanted) const;
   bool fits(std::span<const engine::InputView> inputs) const;
@@ -139,8 +149,13 @@ class SplitSession final : public engine::Session {
 
   mutable std::mutex mutex_;
   std::condition_variable changed_, turn_;
-  bool in_trial_ = false;  // a frame of one is under way; with the mutex held
-  double trial_limit_us_ = 0;
+  bool in_trial_ = false;                   // a frame of one is under way; with the mutex held
+  double trial_limit_us_ = 0;               // what a Run on this node takes
+  std::shared_ptr<Crew> offered_;           // to the next Run, which is a trial's frame then
+  std::optional<Result<TrialFrame>> lent_;  // what became of it
+  Nanoseconds last_run_{};                  // when it ended
+  std::deque<double> own_took_us_;          // the last Runs here with nothing beside them
+  std::vector<std::vector<std::byte>> reference_;  // this node's outputs for a trial's inputs
   std::shared_ptr<Crew> crew_, retired_;
   std::vector<std::shared_ptr<wire::RemoteSession>> whole_;  // by member
   std::vector<int> busy_;                                    // Runs under way, by member
