@@ -93,8 +93,9 @@ def label_of(key, name, scheme):
 class Nodes:
     """N namespaces on one bridge, each behind tbf at this rate; in all but the first an `outboard serve`."""
 
-    def __init__(self, count, mbps, folder, cores, isolation="off"):
+    def __init__(self, count, mbps, folder, cores, isolation="off", log_level="warn"):
         self.count, self.mbps, self.folder, self.cores, self.isolation = count, mbps, folder, cores, isolation
+        self.log_level = log_level
         self.hub = f"{bed.MARK}{os.getpid()}-hub"
         self.servers, self.made = [], []
 
@@ -134,7 +135,7 @@ class Nodes:
             ready = os.path.join(self.folder, f"ready{i}")
             others = [p for k, p in enumerate(peers) if k != i - 1]
             command = [program(), "serve", "--insecure", "--listen", self.address(i), "--listen", self.local(i), "--threads", "1",
-                       "--isolation", self.isolation, "--store", os.path.join(self.folder, f"store{i}"), "--ready-file", ready, "--log-level", "warn"]
+                       "--isolation", self.isolation, "--store", os.path.join(self.folder, f"store{i}"), "--ready-file", ready, "--log-level", self.log_level]
             # Naming the others lets nodes talk to each other; what they serve to clients is not split here.
             if others:
                 command += ["--peers", ",".join(others)]

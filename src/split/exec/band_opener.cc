@@ -2,6 +2,7 @@
 #include "split/exec/band_opener.h"
 
 #include <fmt/ranges.h>
+#include <malloc.h>
 #include <onnx/onnx_pb.h>
 #include <sys/stat.h>
 
@@ -155,6 +156,11 @@ BandOpener::BandOpener(engine::Engine& engine, const Graph& graph, BandOptions o
   keeps_ = true;
 }
 
+void BandOpener::tidy_up() const {
+  if (has_emitted_.exchange(false)) ::malloc_trim(0);
+  graph_.file->let_go();
+}
+
 SessionResult BandOpener::open(const BandRequest& band) const {
   if (!keeps_) return open_inside(band);
   BandStore& store = *options_.store;
@@ -182,6 +188,7 @@ Result<StoredBand> BandOpener::find_or_make(const BandRequest& band, const Sha25
 }
 
 Result<BandModel> BandOpener::emit(const BandRequest& band, Weights weights) const {
+  has_emitted_ = true;
   return emit_band(graph_, band.first_unit, band.end_unit, band.wanted, band.slots,
                    {.weights = weights, .shims = blocked_});
 }

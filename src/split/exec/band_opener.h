@@ -38,6 +38,9 @@ class BandOpener {
  public:
   BandOpener(engine::Engine& engine, const Graph& graph, BandOptions options);
   Result<std::shared_ptr<engine::Session>> open(const BandRequest& band) const;
+  // Gives back the memory that emitting and optimising took: the allocator keeps as much as the
+  // largest models were, and the model's file what was read of it. For when all bands are open.
+  void tidy_up() const;
 
  private:
   bool in_blocks(const BandModel& model) const;
@@ -56,6 +59,7 @@ class BandOpener {
   const std::vector<char> blocked_;  // by tensor
   std::string context_;              // what the keys of all bands have in common
   mutable std::atomic<bool> keeps_{false};
+  mutable std::atomic<bool> has_emitted_{false};
 };
 
 }  // namespace outboard::split::exec

@@ -37,8 +37,13 @@ Result<void> make_own_folder(const std::string& path) {
   return {};
 }
 
-// By its time it is known when a file was used last.
-void touch(const std::string& path) { ::utimensat(AT_FDCWD, path.c_str(), nullptr, 0); }
+// By its time it is known when a file was used last, to the minute: every change of it is one of
+// the file.
+void touch(const std::string& path) {
+  struct stat status{};
+  if (::stat(path.c_str(), &status) == 0 && now_s() - status.st_mtim.tv_sec >= 60)
+    ::utimensat(AT_FDCWD, path.c_str(), nullptr, 0);
+}
 
 std::string encode(const Sha256& key, const StoredBand& band) {
   ByteWriter out;
@@ -133,10 +138,27 @@ std::shared_ptr<const MappedFile> BandStore::in_use(const Sha256& hash) const {
   return found == weights_.end() ? nullptr : found->second.lock();
 }
 
+std::optional<BandStore::Identity> BandStore::identity_of(const std::string& path) {
+  struct stat status{};
+  if (::stat(path.c_str(), &status) != 0) return std::nullopt;
+  return Identity{status.st_dev, status.st_ino, static_cast<std::uint64_t>(status.st_size),
+                  std::int64_t{status.st_ctim.tv_sec} * 1'000'000'000 + status.st_ctim.tv_nsec};
+}
+
+bool BandStore::is_verified(const Sha256& hash, const std::string& path) const {
+  const auto identity = identity_of(path);
+  const std::lock_guard lock(mutex_);
+  const auto found = verified_.find(hash);
+  return identity && found != verified_.end() && found->second == *identity;
+}
+
 // Two threads may have mapped the same file: the first one's is everybody's.
 std::shared_ptr<const MappedFile> BandStore::share(const Sha256& hash,
                                                    std::shared_ptr<const MappedFile> file) {
   const std::lock_guard lock(mutex_);
+  // A change within the clock's tick of the last one would not show.
+  const auto identity = identity_of(weight_path(hash));
+  if (identity && now_s() - identity->changed_ns / 1'000'000'000 > 1) verified_[hash] = *identity;
   auto& shared = weights_[hash];
   if (auto other = shared.lock()) return other;
   shared = file;
@@ -152,9 +174,10 @@ std::shared_ptr<const MappedFile> BandStore::load(const Sha256& hash, std::uint6
     if (::access(path.c_str(), F_OK) != 0) (void)write_file_unsynced(path, used->bytes());
     return used;
   }
+  const bool verified = is_verified(hash, path);
   auto file = MappedFile::open(path);
   if (!file) return nullptr;
-  if ((*file)->bytes().size() != size_bytes || sha256((*file)->bytes()) != hash) {
+  if ((*file)->bytes().size() != size_bytes || (!verified && sha256((*file)->bytes()) != hash)) {
     remove_damaged(path);
     return nullptr;
   }
@@ -222,6 +245,8 @@ void BandStore::lend(const engine::Engine& engine, const Sha256& key,
   const std::lock_guard lock(mutex_);
   std::erase_if(sessions_, [](const auto& entry) { return entry.second.expired(); });
   std::erase_if(weights_, [](const auto& entry) { return entry.second.expired(); });
+  constexpr std::size_t kMostVerified = 1u << 16;
+  if (verified_.size() > kMostVerified) verified_.clear();
   sessions_[{&engine, key}] = session;
 }
 

@@ -6,7 +6,8 @@
 //   DIR/bands/KEY       a band's model as it is opened, with its weights as external data
 //
 // A key says everything that the band depends on (band_opener.h). What is read is held against its
-// hash; a damaged file goes, with a line in the log, and is made anew. Files are written aside and
+// hash, a weight once for as long as its file stays as it is; a damaged file goes, with a line in
+// the log, and is made anew. Files are written aside and
 // renamed, unsynced: what a power cut leaves is found by its hash. Several processes of one user
 // may use a folder; it is that user's alone (0700), because whoever writes there decides what is
 // computed. Within the limit what was used least recently goes first, never what this process uses;
@@ -86,6 +87,12 @@ class BandStore {
 
  private:
   struct OnDisk;
+  // What a file is told by that nobody has written to since.
+  struct Identity {
+    std::uint64_t device = 0, inode = 0, size_bytes = 0;
+    std::int64_t changed_ns = 0;
+    bool operator==(const Identity&) const = default;
+  };
 
   explicit BandStore(Options options) : options_(std::move(options)) {}
   std::string band_path(const Sha256& key) const { return folder() + "/bands/" + key.hex(); }
@@ -94,6 +101,8 @@ class BandStore {
   std::shared_ptr<const MappedFile> load(const Sha256& hash, std::uint64_t size_bytes);
   std::shared_ptr<const MappedFile> share(const Sha256& hash,
                                           std::shared_ptr<const MappedFile> file);
+  static std::optional<Identity> identity_of(const std::string& path);
+  bool is_verified(const Sha256& hash, const std::string& path) const;
   Result<void> make_room(std::uint64_t bytes, bool look);
   std::vector<OnDisk> list() const;
   bool is_used(const std::string& name) const;
@@ -101,6 +110,7 @@ class BandStore {
   const Options options_;
   mutable std::mutex mutex_;  // what follows; never held while a file is read or written
   std::map<Sha256, std::weak_ptr<const MappedFile>> weights_;
+  std::map<Sha256, Identity> verified_;
   std::map<std::pair<const engine::Engine*, Sha256>, std::weak_ptr<engine::Session>> sessions_;
   std::uint64_t folder_bytes_ = 0, found_ = 0, added_ = 0;
 };

@@ -98,6 +98,7 @@ Result<void> Part::open_sessions(engine::Engine& engine, const Program& program)
                    session->info().inputs.size(), session->info().outputs.size(),
                    step.inputs.size(), step.outputs.size());
   }
+  opener.tidy_up();
   return {};
 }
 

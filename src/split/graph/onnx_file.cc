@@ -146,6 +146,10 @@ void set_external(onnx::TensorProto& tensor, const std::string& location, std::s
   entry("length", std::to_string(size_bytes));
 }
 
+void OnnxFile::let_go() const {
+  for (const auto& [path, file] : mapped_) file->let_go();
+}
+
 OnnxFile::OnnxFile() : model_(std::make_unique<onnx::ModelProto>()) {}
 OnnxFile::~OnnxFile() = default;
 

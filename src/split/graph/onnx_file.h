@@ -56,6 +56,7 @@ class OnnxFile {
   // The bytes of an initializer as ONNX lays out raw data; empty when its values are in typed
   // fields.
   std::span<const std::byte> raw(std::string_view name) const;
+  void let_go() const;  // of its mapped files (MappedFile)
 
  private:
   OnnxFile();

@@ -9,6 +9,7 @@
 
 #include <thread>
 
+#include "base/log.h"
 #include "tests/split/exec/own_folder.h"
 
 namespace outboard::split::exec {
@@ -138,6 +139,7 @@ TEST(BandStore, FailsToKeepWhereItCannotWrite) {
 
 // Any byte of any file, and any file cut off anywhere.
 RC_GTEST_PROP(BandStoreFiles, AreNeverBelievedWhenDamaged, ()) {
+  set_log_sink([](LogLevel, std::string_view) {});  // a line for each
   const OwnFolder folder;
   const Sha256 key = hash_of("key");
   StoredBand band;
@@ -168,6 +170,14 @@ RC_GTEST_PROP(BandStoreFiles, AreNeverBelievedWhenDamaged, ()) {
   const auto found = open_store(folder.path())->find(key);
   RC_ASSERT(found.has_value());
   RC_ASSERT(text_of(*found->tensors[0].weight) == "some weights");
+}
+
+TEST(BandStore, ReadsAFileAgainThatWasChangedMeanwhile) {
+  const OwnFolder folder;
+  const auto store = open_store(folder.path());
+  const Sha256 hash = keep(*store, "weights").hash;
+  testing::damage(folder.path() + "/" + BandStore::location(hash));
+  EXPECT_EQ(text_of(*keep(*store, "weights").file), "weights");
 }
 
 TEST(BandStore, DoesNotTakeOneBandForAnother) {
