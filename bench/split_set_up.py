@@ -67,7 +67,7 @@ def add_rows(bench, name, what, rows):
     add("first plan, node", statistics.median(row["built_ms"][0] for row in rows))
     if later := [ms for row in rows for ms in row["built_ms"][1:]]:
         add("plans beside it, node", statistics.median(later))
-    add("plan in use, host", statistics.median(row["break_down"][0]["build_ms"] for row in rows))
+    add("plan in use, host", statistics.median(node["build_ms"] for row in rows for node in row["break_down"] if node["name"] == "n0"))
     add("plan in use, set up", statistics.median(row["set_up_ms"] for row in rows))
     for key, label in (("anonymous_mb", "anonymous"), ("file_mb", "of files"), ("peak_anonymous_mb", "anonymous at most"), ("peak_mb", "at most")):
         add(f"node's memory, {label}", statistics.median(row[key] for row in rows), "MB")
