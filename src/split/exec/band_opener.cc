@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "engine/optimiser.h"
 #include "split/exec/blocked.h"
+#include "split/exec/optimised.h"
 #include "split/graph/constants.h"
 
 namespace outboard::split::exec {
@@ -79,11 +80,16 @@ bool has_convolutions(const Graph& graph, const BandRequest& band) {
   return std::any_of(begin, end, [](const Op& op) { return op.type.starts_with("Conv"); });
 }
 
-// The model with the weights that were left outside.
-Result<std::string> with_weights(const BandModel& band) {
+Result<onnx::ModelProto> parse(const BandModel& band) {
   onnx::ModelProto model;
   if (!model.ParseFromString(band.bytes))
     return error(ErrorKind::kInternal, "a band's model ({} bytes) is none", band.bytes.size());
+  return model;
+}
+
+// The model with the weights that were left outside.
+Result<std::string> with_weights(const BandModel& band) {
+  OB_TRY(onnx::ModelProto model, parse(band));
   for (auto& tensor : *model.mutable_graph()->mutable_initializer())
     for (const WeightView& weight : band.weights) {
       if (weight.name != tensor.name()) continue;
@@ -95,11 +101,8 @@ Result<std::string> with_weights(const BandModel& band) {
 }
 
 // Keeps the weights and makes the model name them.
-Result<StoredBand> without_weights(BandStore& store, std::string_view bytes,
+Result<StoredBand> without_weights(BandStore& store, onnx::ModelProto model,
                                    std::span<const WeightView> outside, bool optimised) {
-  onnx::ModelProto model;
-  if (!model.ParseFromArray(bytes.data(), static_cast<int>(bytes.size())))
-    return error(ErrorKind::kInternal, "a band's model ({} bytes) is none", bytes.size());
   StoredBand band;
   band.optimised = optimised;
   for (auto& tensor : *model.mutable_graph()->mutable_initializer()) {
@@ -203,12 +206,12 @@ bool BandOpener::in_blocks(const BandModel& model) const {
 }
 
 // What the engine makes of a model with its weights, its shims taken out.
-Result<std::string> BandOpener::optimise(const BandModel& model) const {
+Result<onnx::ModelProto> BandOpener::optimise(const BandModel& model) const {
   auto* const optimiser = dynamic_cast<engine::ModelOptimiser*>(&engine_);
   if (optimiser == nullptr)
     return error(ErrorKind::kUnimplemented, "the engine does not show its own layout");
-  OB_TRY(std::string optimised, optimiser->optimise(bytes_of(model.bytes), open_options()));
-  if (!in_blocks(model)) return optimised;
+  OB_TRY(const std::string optimised, optimiser->optimise(bytes_of(model.bytes), open_options()));
+  if (!in_blocks(model)) return parse_optimised(optimised);
   return without_shims(graph_, model, blocked_, options_.channels, optimised);
 }
 
@@ -226,7 +229,8 @@ SessionResult BandOpener::open_inside(const BandRequest& band) const {
   OB_TRY(auto model, emit(band, Weights::kInside));
   engine::OpenOptions open = open_options();
   if (in_blocks(model)) {
-    OB_TRY(model.bytes, optimise(model));
+    OB_TRY(const onnx::ModelProto optimised, optimise(model));
+    model.bytes = optimised.SerializeAsString();
     open.graph_optimization_level = 0;
   }
   return engine_.open_bytes(bytes_of(model.bytes), open);
@@ -236,11 +240,13 @@ SessionResult BandOpener::open_inside(const BandRequest& band) const {
 // blocks is kept as it was emitted.
 Result<StoredBand> BandOpener::make(const BandRequest& band) const {
   OB_TRY(auto model, emit(band, Weights::kOutside));
-  if (!in_blocks(model) && !has_convolutions(graph_, band))
-    return without_weights(*options_.store, model.bytes, model.weights, false);
+  if (!in_blocks(model) && !has_convolutions(graph_, band)) {
+    OB_TRY(onnx::ModelProto emitted, parse(model));
+    return without_weights(*options_.store, std::move(emitted), model.weights, false);
+  }
   OB_TRY(model.bytes, with_weights(model));
-  OB_TRY(const std::string optimised, optimise(model));
-  return without_weights(*options_.store, optimised, {}, true);
+  OB_TRY(onnx::ModelProto optimised, optimise(model));
+  return without_weights(*options_.store, std::move(optimised), {}, true);
 }
 
 SessionResult BandOpener::open_stored(const StoredBand& band) const {

@@ -19,6 +19,10 @@
 #include "split/exec/band_store.h"
 #include "split/graph/emit.h"
 
+namespace onnx {
+class ModelProto;
+}
+
 namespace outboard::split::exec {
 
 struct BandRequest {
@@ -44,7 +48,7 @@ class BandOpener {
 
  private:
   bool in_blocks(const BandModel& model) const;
-  Result<std::string> optimise(const BandModel& model) const;
+  Result<onnx::ModelProto> optimise(const BandModel& model) const;
   Result<BandModel> emit(const BandRequest& band, Weights weights) const;
   Result<std::shared_ptr<engine::Session>> open_inside(const BandRequest& band) const;
   Result<StoredBand> make(const BandRequest& band) const;

@@ -318,12 +318,12 @@ std::vector<char> in_blocks(const Graph& graph, int channels) {
   return blocked;
 }
 
-Result<std::string> without_shims(const Graph& graph, const BandModel& band,
-                                  const std::vector<char>& blocked, int channels,
-                                  std::string_view optimised) {
+Result<onnx::ModelProto> without_shims(const Graph& graph, const BandModel& band,
+                                       const std::vector<char>& blocked, int channels,
+                                       std::string_view optimised) {
   OB_TRY(onnx::ModelProto model, parse_optimised(optimised));
   Stripper(graph, band, blocked, channels, model).run();
-  return model.SerializeAsString();
+  return model;
 }
 
 }  // namespace outboard::split::exec

@@ -12,8 +12,9 @@
 // Pure but for what asks the engine. Results are those of the whole model in the same engine.
 #pragma once
 
-#include <memory>
-#include <string>
+#include <onnx/onnx_pb.h>
+
+#include <string_view>
 #include <vector>
 
 #include "engine/engine.h"
@@ -29,8 +30,8 @@ std::vector<char> in_blocks(const Graph& graph, int channels);
 
 // `optimised`: what the engine made of a band that was emitted with shims. Without them, and with
 // the named inputs and outputs in blocks. kInvalid: it is no model of a band (optimised.h).
-Result<std::string> without_shims(const Graph& graph, const BandModel& band,
-                                  const std::vector<char>& blocked, int channels,
-                                  std::string_view optimised);
+Result<onnx::ModelProto> without_shims(const Graph& graph, const BandModel& band,
+                                       const std::vector<char>& blocked, int channels,
+                                       std::string_view optimised);
 
 }  // namespace outboard::split::exec
