@@ -214,7 +214,7 @@ Result<void> SplitSession::make_reference(std::span<const engine::InputView> inp
 Result<SplitSession::Trial> SplitSession::try_out(const std::shared_ptr<Crew>& crew) {
   constexpr int kLeast = 4, kMost = 10;  // frames; as many as go into that time
   constexpr double kTimeUs = 1500e3;
-  constexpr double kMayLose = 0.3;  // of a Run on one node, by Runs that were lent
+  constexpr double kMayLose = 1;  // Runs of one node, by those that were lent
   std::vector<std::vector<std::byte>> memory;
   const auto inputs = views_of(*graph_, memory);
   OB_CHECK_OK(make_reference(inputs));

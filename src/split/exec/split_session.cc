@@ -21,7 +21,7 @@ constexpr double kFrameDiffers = 0.2;   // by which measured and planned times m
 constexpr double kTellingShare = 0.05;  // of a frame, below which a node's part tells nothing
 // Messages wait for a thread now and then, so a link is another one only at half or twice its time.
 constexpr double kLinkDiffers = 1;
-constexpr double kLentBudget = 1.25;  // Runs of one node
+constexpr double kLentBudget = 1.5;  // Runs of one node
 constexpr std::size_t kOwnRuns = 5;
 
 // By more than `by` up, or as much of it down: 0.2 is 1.2 and 0.8, 1 is 2 and 0.5.
