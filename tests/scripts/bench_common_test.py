@@ -32,7 +32,8 @@ class Rows(unittest.TestCase):
         self.bench.row("plain", 7, "1/s", "higher")
         document, _, _ = self.finish()
         self.assertEqual({"machine", "rows"}, set(document))
-        self.assertTrue({"cpu", "cores", "memory_bytes", "kernel", "load_1min", "commit", "time_utc"} == set(document["machine"]))
+        self.assertTrue({"cpu", "cores", "memory_bytes", "kernel", "load_1min", "commit", "time_utc",
+                         "tcp_congestion_control"} == set(document["machine"]))
         self.assertEqual({"name": "tiny/added_p50", "value": 24.5, "unit": "us", "better": "lower", "goal": 60,
                           "baseline": "in-process", "baseline_value": 3.0, "spread": 1.5}, document["rows"][0])
         self.assertIsNone(document["rows"][1]["goal"])
