@@ -156,7 +156,8 @@ Result<SplitSession::TrialFrame> SplitSession::lent_frame(const std::shared_ptr<
     return error(ErrorKind::kNotFound, "no Run came");
   }
   turn_.wait(lock, [&] { return lent_.has_value(); });
-  return *std::exchange(lent_, {});
+  return std::exchange(lent_, {}).value_or(
+      error(ErrorKind::kInternal, "a Run that was lent to a trial has not come back"));
 }
 
 // One of our own, when the program's Runs that are under way have ended; the next ones wait a
