@@ -53,4 +53,21 @@ class ForwardingEngine : public Engine, public ModelOptimiser, public MemorySour
   const std::unique_ptr<Engine> real_;
 };
 
+// A session, and what it reads for as long as it is there: model bytes, weights.
+class KeepingSession final : public Session {
+ public:
+  KeepingSession(std::shared_ptr<const void> kept, std::shared_ptr<Session> session)
+      : kept_(std::move(kept)), session_(std::move(session)) {}
+  const ModelInfo& info() const override { return session_->info(); }
+  Result<std::unique_ptr<RunOutputs>> run(std::span<const InputView> inputs,
+                                          std::span<const OutputWanted> outputs,
+                                          RunControl* control) override {
+    return session_->run(inputs, outputs, control);
+  }
+
+ private:
+  const std::shared_ptr<const void> kept_;
+  const std::shared_ptr<Session> session_;  // ends before what it reads
+};
+
 }  // namespace outboard::engine

@@ -21,24 +21,6 @@ class PinnedHanded final : public PinnedModel {
   const std::shared_ptr<const HandedModels::Model> model_;
 };
 
-// Keeps the bytes, which the engine may go on reading, as long as the session.
-class HandedSession final : public engine::Session {
- public:
-  HandedSession(std::shared_ptr<const HandedModels::Model> model,
-                std::shared_ptr<engine::Session> session)
-      : model_(std::move(model)), session_(std::move(session)) {}
-  const engine::ModelInfo& info() const override { return session_->info(); }
-  Result<std::unique_ptr<engine::RunOutputs>> run(std::span<const engine::InputView> inputs,
-                                                  std::span<const engine::OutputWanted> outputs,
-                                                  engine::RunControl* control) override {
-    return session_->run(inputs, outputs, control);
-  }
-
- private:
-  const std::shared_ptr<const HandedModels::Model> model_;
-  const std::shared_ptr<engine::Session> session_;
-};
-
 // Its one Run gives bytes.
 class ShownSession final : public engine::Session {
  public:
@@ -108,7 +90,7 @@ class HandedEngine final : public engine::ForwardingEngine {
       return std::shared_ptr<engine::Session>(std::make_shared<ShownSession>(std::move(optimised)));
     }
     OB_TRY(auto session, real().open_bytes(model->files.front().bytes(), with_files));
-    auto handed = std::make_shared<HandedSession>(model, std::move(session));
+    auto handed = std::make_shared<engine::KeepingSession>(model, std::move(session));
     const std::lock_guard lock(mutex_);
     std::erase_if(open_, [](const auto& one) { return one.second.expired(); });
     open_[path] = handed;

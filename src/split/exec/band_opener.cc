@@ -11,6 +11,7 @@
 #include <set>
 
 #include "base/log.h"
+#include "engine/forwarding.h"
 #include "engine/optimiser.h"
 #include "split/exec/blocked.h"
 #include "split/exec/optimised.h"
@@ -129,24 +130,6 @@ Result<StoredBand> without_weights(BandStore& store, onnx::ModelProto model,
   return band;
 }
 
-// Keeps the weights that the session reads.
-class StoredSession final : public engine::Session {
- public:
-  StoredSession(std::vector<std::shared_ptr<const MappedFile>> weights,
-                std::shared_ptr<engine::Session> session)
-      : weights_(std::move(weights)), session_(std::move(session)) {}
-  const engine::ModelInfo& info() const override { return session_->info(); }
-  Result<std::unique_ptr<engine::RunOutputs>> run(std::span<const engine::InputView> inputs,
-                                                  std::span<const engine::OutputWanted> outputs,
-                                                  engine::RunControl* control) override {
-    return session_->run(inputs, outputs, control);
-  }
-
- private:
-  const std::vector<std::shared_ptr<const MappedFile>> weights_;
-  const std::shared_ptr<engine::Session> session_;  // ends before its weights
-};
-
 }  // namespace
 
 BandOpener::BandOpener(engine::Engine& engine, const Graph& graph, BandOptions options)
@@ -254,18 +237,18 @@ SessionResult BandOpener::open_stored(const StoredBand& band) const {
   if (band.optimised) open.graph_optimization_level = 0;
   open.config_entries["session.model_external_initializers_file_folder_path"] =
       options_.store->folder();
-  std::vector<std::shared_ptr<const MappedFile>> weights;
+  const auto weights = std::make_shared<std::vector<std::shared_ptr<const MappedFile>>>();
   std::set<const MappedFile*> ours;  // that nobody else has
   for (const StoredTensor& t : band.tensors) {
     open.shared_tensors.push_back(
         {t.name, static_cast<engine::ElementType>(t.element_type), t.dims, t.weight->bytes()});
     if (t.weight.use_count() == 1) ours.insert(t.weight.get());
-    weights.push_back(t.weight);
+    weights->push_back(t.weight);
   }
   OB_TRY(auto session, engine_.open_bytes(bytes_of(band.model), open));
   // Hashing and, with matrices, the engine's own copies have read weights that Runs may never read.
   for (const MappedFile* weight : ours) weight->let_go();
-  return std::make_shared<StoredSession>(std::move(weights), std::move(session));
+  return std::make_shared<engine::KeepingSession>(weights, std::move(session));
 }
 
 Sha256 BandOpener::key_of(const BandRequest& band) const {

@@ -162,8 +162,9 @@ Result<SplitSession::TrialFrame> SplitSession::lent_frame(const std::shared_ptr<
 
 // One of our own, when the program's Runs that are under way have ended; the next ones wait a
 // moment.
-Result<SplitSession::TrialFrame> SplitSession::own_frame(
-    Crew& crew, std::span<const engine::InputView> inputs) {
+Result<SplitSession::TrialFrame> SplitSession::own_frame(Crew& crew,
+                                                         std::span<const engine::InputView> inputs,
+                                                         bool compares) {
   {
     std::unique_lock lock(mutex_);
     in_trial_ = true;
@@ -180,21 +181,23 @@ Result<SplitSession::TrialFrame> SplitSession::own_frame(
     turn_.notify_all();
   }
   if (!outputs) return tl::make_unexpected(std::move(outputs).error());
-  Result<void> same;
-  if (std::vector<std::span<const std::byte>> whole(reference_.begin(), reference_.end());
-      crew.part().frames() == 1) {
-    const double off = difference(*graph_, outputs->views, whole);
-    const std::lock_guard lock(mutex_);
-    status_.difference = off;
-    if (!(off <= kRounding))
-      same = error(ErrorKind::kInternal,
-                   "the plan's result differs from this node's own by {:.2g} of the largest value, "
-                   "beyond rounding",
-                   off);
-  }
+  const Result<void> same = compares ? compare(*outputs) : Result<void>();
   crew.release(*outputs);
   OB_CHECK_OK(same);
   return TrialFrame{took_us, outputs->frame, false};
+}
+
+// With this node's own.
+Result<void> SplitSession::compare(const Crew::Outputs& outputs) {
+  const std::vector<std::span<const std::byte>> whole(reference_.begin(), reference_.end());
+  const double off = difference(*graph_, outputs.views, whole);
+  const std::lock_guard lock(mutex_);
+  status_.difference = off;
+  if (off <= kRounding) return {};
+  return error(ErrorKind::kInternal,
+               "the plan's result differs from this node's own by {:.2g} of the largest value, "
+               "beyond rounding",
+               off);
 }
 
 // This node's own outputs for a trial's inputs, once.
@@ -223,9 +226,10 @@ Result<SplitSession::Trial> SplitSession::try_out(const std::shared_ptr<Crew>& c
   std::vector<std::vector<double>> tasks(at(crew->part().layout().tasks()));
   double spent_us = 0, lost = 0;
   for (int i = 0; i < kLeast || (i < kMost && spent_us < kTimeUs); ++i) {
-    // The first is compared.
-    auto frame = i > 0 ? lent_frame(crew) : own_frame(*crew, inputs);
-    if (!frame && frame.error().kind == ErrorKind::kNotFound) frame = own_frame(*crew, inputs);
+    const bool compares = i == 0;
+    auto frame = compares ? own_frame(*crew, inputs, compares) : lent_frame(crew);
+    if (!frame && frame.error().kind == ErrorKind::kNotFound)
+      frame = own_frame(*crew, inputs, compares);
     if (!frame) return tl::make_unexpected(std::move(frame).error());
     spent_us += frame->took_us;
     if (i == 0) continue;

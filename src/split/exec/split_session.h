@@ -115,7 +115,9 @@ class SplitSession final : public engine::Session {
   };
   Result<Trial> try_out(const std::shared_ptr<Crew>& crew);
   Result<TrialFrame> lent_frame(const std::shared_ptr<Crew>& crew);
-  Result<TrialFrame> own_frame(Crew& crew, std::span<const engine::InputView> inputs);
+  Result<TrialFrame> own_frame(Crew& crew, std::span<const engine::InputView> inputs,
+                               bool compares);
+  Result<void> compare(const Crew::Outputs& outputs);
   Result<void> make_reference(std::span<const engine::InputView> inputs);
   bool runs_come() const;
   double one_node_us();
