@@ -23,7 +23,7 @@ namespace {
 using SessionResult = Result<std::shared_ptr<engine::Session>>;
 
 // Raised when what is kept changes its meaning or its form.
-constexpr int kFormat = 1;
+constexpr int kFormat = 2;
 
 std::size_t at(int i) { return static_cast<std::size_t>(i); }
 
@@ -79,6 +79,20 @@ bool has_convolutions(const Graph& graph, const BandRequest& band) {
   const auto begin = graph.ops.begin() + graph.units[at(band.first_unit)].first_op;
   const auto end = graph.ops.begin() + graph.units[at(band.end_unit) - 1].end_op;
   return std::any_of(begin, end, [](const Op& op) { return op.type.starts_with("Conv"); });
+}
+
+// Whether packing weights for the engine's kernels is in vain (emit.h); a band with others is
+// better off with it.
+bool multiplies_single_rows(const Graph& graph, const BandRequest& band) {
+  const auto begin = graph.ops.begin() + graph.units[at(band.first_unit)].first_op;
+  const auto end = graph.ops.begin() + graph.units[at(band.end_unit) - 1].end_op;
+  bool single = false, others = has_convolutions(graph, band);
+  for (auto op = begin; op != end; ++op) {
+    const bool one_row = multiplies_one_row(graph, *op);
+    single |= one_row;
+    others |= !one_row && (op->type == "Gemm" || op->type == "MatMul");
+  }
+  return single && !others;
 }
 
 Result<onnx::ModelProto> parse(const BandModel& band) {
@@ -154,7 +168,7 @@ SessionResult BandOpener::open(const BandRequest& band) const {
   if (auto session = store.session(engine_, key)) return session;
   const auto open_kept = [&]() -> SessionResult {
     OB_TRY(const StoredBand stored, find_or_make(band, key));
-    return open_stored(stored);
+    return open_stored(band, stored);
   };
   if (auto session = open_kept()) {
     store.lend(engine_, key, *session);
@@ -189,30 +203,33 @@ bool BandOpener::in_blocks(const BandModel& model) const {
 }
 
 // What the engine makes of a model with its weights, its shims taken out.
-Result<onnx::ModelProto> BandOpener::optimise(const BandModel& model) const {
+Result<onnx::ModelProto> BandOpener::optimise(const BandRequest& band,
+                                              const BandModel& model) const {
   auto* const optimiser = dynamic_cast<engine::ModelOptimiser*>(&engine_);
   if (optimiser == nullptr)
     return error(ErrorKind::kUnimplemented, "the engine does not show its own layout");
-  OB_TRY(const std::string optimised, optimiser->optimise(bytes_of(model.bytes), open_options()));
+  OB_TRY(const std::string optimised,
+         optimiser->optimise(bytes_of(model.bytes), open_options(band)));
   if (!in_blocks(model)) return parse_optimised(optimised);
   return without_shims(graph_, model, blocked_, options_.channels, optimised);
 }
 
-engine::OpenOptions BandOpener::open_options() const {
+engine::OpenOptions BandOpener::open_options(const BandRequest& band) const {
   engine::OpenOptions open;
   open.intra_op_threads = options_.threads;
   // One session computes after the other, as the layers of a whole model do: in memory that the
   // last one has just given back and that is still in the caches. Weights are kept apart from it.
   open.config_entries = {{"session.use_env_allocators", "1"},
                          {"session.use_device_allocator_for_initializers", "1"}};
+  if (multiplies_single_rows(graph_, band)) open.config_entries["session.disable_prepacking"] = "1";
   return open;
 }
 
 SessionResult BandOpener::open_inside(const BandRequest& band) const {
   OB_TRY(auto model, emit(band, Weights::kInside));
-  engine::OpenOptions open = open_options();
+  engine::OpenOptions open = open_options(band);
   if (in_blocks(model)) {
-    OB_TRY(const onnx::ModelProto optimised, optimise(model));
+    OB_TRY(const onnx::ModelProto optimised, optimise(band, model));
     model.bytes = optimised.SerializeAsString();
     open.graph_optimization_level = 0;
   }
@@ -228,12 +245,12 @@ Result<StoredBand> BandOpener::make(const BandRequest& band) const {
     return without_weights(*options_.store, std::move(emitted), model.weights, false);
   }
   OB_TRY(model.bytes, with_weights(model));
-  OB_TRY(onnx::ModelProto optimised, optimise(model));
+  OB_TRY(onnx::ModelProto optimised, optimise(band, model));
   return without_weights(*options_.store, std::move(optimised), {}, true);
 }
 
-SessionResult BandOpener::open_stored(const StoredBand& band) const {
-  engine::OpenOptions open = open_options();
+SessionResult BandOpener::open_stored(const BandRequest& request, const StoredBand& band) const {
+  engine::OpenOptions open = open_options(request);
   if (band.optimised) open.graph_optimization_level = 0;
   open.config_entries["session.model_external_initializers_file_folder_path"] =
       options_.store->folder();

@@ -48,14 +48,15 @@ class BandOpener {
 
  private:
   bool in_blocks(const BandModel& model) const;
-  Result<onnx::ModelProto> optimise(const BandModel& model) const;
+  Result<onnx::ModelProto> optimise(const BandRequest& band, const BandModel& model) const;
   Result<BandModel> emit(const BandRequest& band, Weights weights) const;
   Result<std::shared_ptr<engine::Session>> open_inside(const BandRequest& band) const;
   Result<StoredBand> make(const BandRequest& band) const;
   Result<StoredBand> find_or_make(const BandRequest& band, const Sha256& key) const;
-  Result<std::shared_ptr<engine::Session>> open_stored(const StoredBand& band) const;
+  Result<std::shared_ptr<engine::Session>> open_stored(const BandRequest& request,
+                                                       const StoredBand& band) const;
   Sha256 key_of(const BandRequest& band) const;
-  engine::OpenOptions open_options() const;
+  engine::OpenOptions open_options(const BandRequest& band) const;
 
   engine::Engine& engine_;
   const Graph& graph_;

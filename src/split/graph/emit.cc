@@ -3,6 +3,7 @@
 
 #include <onnx/onnx_pb.h>
 
+#include <algorithm>
 #include <cstring>
 #include <limits>
 #include <set>
@@ -193,11 +194,7 @@ std::string Emitter::constant_rows(const std::string& name, int axis, int outer,
     if (i < axis) lead *= dims[static_cast<std::size_t>(i)];
     if (i > axis) tail *= dims[static_cast<std::size_t>(i)];
   }
-  auto& to = *model_.mutable_graph()->add_initializer();
-  to.set_name(fresh(name));
-  to.set_data_type(from.data_type());
   dims[static_cast<std::size_t>(axis)] = std::int64_t{outer} * take.count() * extent;
-  for (auto d : dims) to.add_dims(d);
   std::string bytes;
   bytes.reserve(static_cast<std::size_t>(lead * take.count() * tail));
   for (std::int64_t i = 0; i < lead; ++i) {
@@ -205,6 +202,16 @@ std::string Emitter::constant_rows(const std::string& name, int axis, int outer,
                                   static_cast<std::size_t>(take.count() * tail));
     bytes.append(reinterpret_cast<const char*>(part.data()), part.size());
   }
+  return add_weights(name, dims, from.data_type(), std::move(bytes));
+}
+
+// A constant that was made for the band, under a name of its own.
+std::string Emitter::add_weights(const std::string& hint, const Shape& dims, int type,
+                                 std::string bytes) {
+  auto& to = *model_.mutable_graph()->add_initializer();
+  to.set_name(fresh(hint));
+  to.set_data_type(type);
+  for (auto d : dims) to.add_dims(d);
   if (goes_outside(bytes.size())) {
     const auto made = std::make_shared<const std::string>(std::move(bytes));
     place_outside(to, {to.name(), std::as_bytes(std::span(*made)), made});
@@ -212,6 +219,17 @@ std::string Emitter::constant_rows(const std::string& name, int axis, int outer,
     to.set_raw_data(std::move(bytes));
   }
   return to.name();
+}
+
+// A constant that is not to be read after all; one that an operator before reads stays.
+void Emitter::take_back(const std::string& name) {
+  for (const auto& node : model_.graph().node())
+    if (std::find(node.input().begin(), node.input().end(), name) != node.input().end()) return;
+  auto& list = *model_.mutable_graph()->mutable_initializer();
+  for (int k = list.size() - 1; k >= 0; --k)
+    if (list[k].name() == name) list.DeleteSubrange(k, 1);
+  constants_.erase(name);
+  std::erase_if(weights_, [&](const WeightView& w) { return w.name == name; });
 }
 
 Result<BandModel> Emitter::finish(std::span<const TensorRows> wanted) {
@@ -255,6 +273,12 @@ Result<BandModel> emit_band(const Graph& graph, int first_unit, int end_unit,
     if (used) emitter.add_op(op);
   }
   return emitter.finish(wanted);
+}
+
+bool multiplies_one_row(const Graph& graph, const Op& op) {
+  if ((op.type != "Gemm" && op.type != "MatMul") || op.inputs.size() != 1) return false;
+  const Shape& left = graph.tensors[static_cast<std::size_t>(op.inputs[0].tensor)].shape;
+  return !left.empty() && element_count(left) == left.back();
 }
 
 std::string shape_probe(const Graph& graph) {

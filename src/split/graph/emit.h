@@ -62,6 +62,10 @@ Result<BandModel> emit_band(const Graph& graph, int first_unit, int end_unit,
                             std::span<const TensorRows> wanted, std::span<const SlotRows> slots,
                             const EmitOptions& options = {});
 
+// Whether this is a matrix product with one row, as a fully connected layer of one image is: it
+// reads its weights once, and packing them for the kernels takes longer than many such products.
+bool multiplies_one_row(const Graph& graph, const Op& op);
+
 // A model that computes nothing but has every intermediate tensor among its outputs, with weights
 // as inputs: an engine that opens it says what shapes it infers, without ever seeing a weight.
 std::string shape_probe(const Graph& graph);

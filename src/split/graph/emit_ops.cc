@@ -3,6 +3,7 @@
 // operators the shape of their band, and divided reductions become a few plain operators.
 #include <onnx/onnx_pb.h>
 
+#include <algorithm>
 #include <cstring>
 #include <limits>
 #include <numeric>
@@ -18,6 +19,19 @@ namespace {
 constexpr std::int64_t kEnd = std::numeric_limits<std::int32_t>::max();
 
 bool is_linear(const Op& op) { return op.type == "Gemm" || op.type == "MatMul"; }
+
+// [rows, columns] to [columns, rows], in squares that stay in the caches.
+std::string transposed(std::span<const std::byte> from, std::size_t rows, std::size_t columns) {
+  constexpr std::size_t kSquare = 32;
+  std::string to(from.size(), '\0');
+  for (std::size_t r = 0; r < rows; r += kSquare)
+    for (std::size_t c = 0; c < columns; c += kSquare)
+      for (std::size_t i = r; i < std::min(rows, r + kSquare); ++i)
+        for (std::size_t k = c; k < std::min(columns, c + kSquare); ++k)
+          std::memcpy(&to[(k * rows + i) * sizeof(float)], &from[(i * columns + k) * sizeof(float)],
+                      sizeof(float));
+  return to;
+}
 bool is_pool(const Op& op) { return op.type.ends_with("Pool"); }
 
 bool is_normalisation(const Op& op) { return op.type.ends_with("Normalization"); }
@@ -77,6 +91,7 @@ void Emitter::add_plain(const Op& op, Rows out) {
     if (op.type == "ConvTranspose") set_transposed_window(op, out, node);
     if (is_linear(op) && op.weights_by_row) take_columns(op, out, node);
   }
+  if (is_linear(op)) turn_weights(op, node);
   made = set_layout(op, out, node);
   for (int t : op.outputs) names_[t] = tensor(t).name;
   if (made == out) {
@@ -186,11 +201,7 @@ void Emitter::take_columns(const Op& op, Rows out, onnx::NodeProto& node) {
   // bind_inputs added the whole weights; they are large, so take them back.
   const auto replace = [&](int i, int axis) {
     const std::string name = source.input(i);
-    auto& list = *model_.mutable_graph()->mutable_initializer();
-    for (int k = list.size() - 1; k >= 0; --k)
-      if (list[k].name() == name) list.DeleteSubrange(k, 1);
-    constants_.erase(name);
-    std::erase_if(weights_, [&](const WeightView& w) { return w.name == name; });
+    take_back(name);
     node.set_input(i, constant_rows(name, axis, 1, columns, 1, out));
   };
   replace(1, trans ? 0 : 1);
@@ -198,6 +209,31 @@ void Emitter::take_columns(const Op& op, Rows out, onnx::NodeProto& node) {
     const Shape dims = constant_dims(source.input(2));
     if (!dims.empty() && dims.back() == columns) replace(2, static_cast<int>(dims.size()) - 1);
   }
+}
+
+// Weights of one row's product lie as it reads them, so that the engine need not turn and pack
+// them: it would copy them for every session, in more time than many Runs take.
+void Emitter::turn_weights(const Op& op, onnx::NodeProto& node) {
+  if (attribute_int(node, "transB", 0) == 0 || !multiplies_one_row(graph_, op)) return;
+  auto& list = *model_.mutable_graph()->mutable_initializer();
+  const auto found = std::find_if(list.begin(), list.end(),
+                                  [&](const auto& t) { return t.name() == node.input(1); });
+  if (found == list.end() || found->dims_size() != 2 ||
+      found->data_type() != onnx::TensorProto::FLOAT)
+    return;
+  const std::string name = node.input(1);
+  const auto outside = std::find_if(weights_.begin(), weights_.end(),
+                                    [&](const WeightView& w) { return w.name == name; });
+  const auto bytes =
+      outside != weights_.end() ? outside->bytes : std::as_bytes(std::span(found->raw_data()));
+  const std::int64_t rows = found->dims(0), columns = found->dims(1);
+  if (bytes.size() != static_cast<std::size_t>(rows * columns) * sizeof(float)) return;
+  auto turned =
+      transposed(bytes, static_cast<std::size_t>(rows), static_cast<std::size_t>(columns));
+  take_back(name);
+  node.set_input(1,
+                 add_weights(name, {columns, rows}, onnx::TensorProto::FLOAT, std::move(turned)));
+  remove_attribute(node, "transB");
 }
 
 // A slice of rows starts at the first row that the band has.
@@ -313,6 +349,7 @@ void Emitter::add_linear_partial(const Op& op) {
   node.add_input(value(op.inputs[0].tensor, rows));
   node.add_input(weights);
   remove_attribute(node, "beta");
+  turn_weights(op, node);
   node.set_output(0, product);
   *model_.mutable_graph()->add_node() = std::move(node);
   names_[op.outputs[0]] = add_reshape(product, tensor(op.outputs[0]).shape);

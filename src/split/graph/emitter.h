@@ -42,6 +42,8 @@ class Emitter {
   std::string constant(const std::string& name);
   std::string constant_rows(const std::string& name, int axis, int outer, int rows, int extent,
                             Rows take);
+  std::string add_weights(const std::string& hint, const Shape& dims, int type, std::string bytes);
+  void take_back(const std::string& name);
   bool goes_outside(std::size_t size_bytes) const;
   void place_outside(onnx::TensorProto& to, WeightView weight);
   static std::string raw_values(const onnx::TensorProto& tensor);
@@ -61,6 +63,7 @@ class Emitter {
   void set_window(const Op& op, Rows out, onnx::NodeProto& node);
   void set_transposed_window(const Op& op, Rows out, onnx::NodeProto& node);
   void take_columns(const Op& op, Rows out, onnx::NodeProto& node);
+  void turn_weights(const Op& op, onnx::NodeProto& node);
   void set_slice(const Op& op, onnx::NodeProto& node);
   Rows set_pad(const Op& op, Rows rows, onnx::NodeProto& node);
   Rows set_layout(const Op& op, Rows out, onnx::NodeProto& node);
