@@ -7,10 +7,13 @@
 #include <algorithm>
 #include <array>
 #include <fstream>
+#include <mutex>
 #include <string_view>
 #include <utility>
 
+#include "engine/memory_source.h"
 #include "engine/onnxruntime/library.h"
+#include "engine/onnxruntime/pinned_memory.h"
 #include "engine/onnxruntime/session.h"
 #include "engine/onnxruntime/session_options.h"
 #include "engine/optimiser.h"
@@ -73,7 +76,7 @@ class MemoryFile {
   const int descriptor_;
 };
 
-class OnnxRuntimeEngine final : public Engine, public ModelOptimiser {
+class OnnxRuntimeEngine final : public Engine, public ModelOptimiser, public MemorySource {
  public:
   OnnxRuntimeEngine(std::shared_ptr<const Library> library, Device device, std::string device_name)
       : library_(std::move(library)),
@@ -122,6 +125,16 @@ class OnnxRuntimeEngine final : public Engine, public ModelOptimiser {
     return std::make_unique<OnnxRuntimeRunControl>(library_);
   }
 
+  Result<std::shared_ptr<std::byte>> take_memory(std::uint64_t size_bytes) override {
+    if (!device_.cuda)
+      return error(ErrorKind::kUnimplemented, "the engine computes here, where any memory will do");
+    const std::lock_guard lock(pinned_mutex_);
+    if (!pinned_) {
+      OB_TRY(pinned_, PinnedMemory::make(library_, device_));
+    }
+    return pinned_->take(size_bytes);
+  }
+
   // The library writes it to a file only: one in memory.
   Result<std::string> optimise(std::span<const std::byte> model,
                                const OpenOptions& options) override {
@@ -143,6 +156,8 @@ class OnnxRuntimeEngine final : public Engine, public ModelOptimiser {
   const Device device_;
   const std::string device_name_;
   const std::vector<std::string> providers_;
+  std::mutex pinned_mutex_;
+  std::shared_ptr<PinnedMemory> pinned_;
 };
 
 }  // namespace

@@ -11,6 +11,7 @@
 
 #include "base/check.h"
 #include "base/cursor.h"
+#include "base/own_thread.h"
 
 namespace outboard::split::exec {
 namespace {
@@ -89,13 +90,17 @@ Result<std::unique_ptr<Crew>> Crew::set_up(engine::Engine& engine,
             std::move(done).error().while_doing("giving its part to the node (" + m.name + ")");
     });
   }
-  auto part = Part::build(engine, graph, a.program, a.host, a.host,
-                          {.contexts = options.contexts,
-                           .threads = options.threads,
-                           .block_channels = options.block_channels,
-                           .bands = package == nullptr ? nullptr : options.bands,
-                           .model = a.model,
-                           .pace = members[at(host)].pace});
+  auto part = on_own_thread([&] {
+    return Part::build(engine, graph, a.program, a.host, a.host,
+                       {.contexts = options.contexts,
+                        .threads = options.threads,
+                        .block_channels = options.block_channels,
+                        .bands = package == nullptr ? nullptr : options.bands,
+                        .model = a.model,
+                        .niceness = options.niceness,
+                        .first_frame_niceness = options.first_frame_niceness,
+                        .pace = members[at(host)].pace});
+  });
   for (auto& t : threads) t.join();
   for (int i = 0; i < n; ++i) {
     auto& failure = failures[at(i)];
@@ -131,9 +136,10 @@ Crew::~Crew() {
   if (part_) part_->fail({ErrorKind::kCancelled, "the plan has ended", 0});
 }
 
-Result<Crew::Outputs> Crew::run(std::span<const engine::InputView> inputs, Deadline deadline) {
+Result<Crew::Outputs> Crew::run(std::span<const engine::InputView> inputs, Deadline deadline,
+                                Standstill standstill) {
   OB_TRY(const auto frame, part_->begin(inputs));
-  OB_TRY(auto views, part_->wait(frame, deadline));
+  OB_TRY(auto views, part_->wait(frame, deadline, standstill));
   return Outputs{std::move(views), frame};
 }
 

@@ -10,6 +10,7 @@
 // failed is of no further use.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -33,7 +34,9 @@ struct CrewOptions {
   int contexts = 1;
   int threads = 0;
   int block_channels = 0;
-  std::shared_ptr<BandStore> bands{};  // the host's (PartOptions)
+  std::shared_ptr<BandStore> bands{};  // the host's (PartOptions), as the next two
+  std::function<int()> niceness{};
+  int first_frame_niceness = 0;
 };
 
 class Crew {
@@ -53,8 +56,10 @@ class Crew {
     std::vector<std::span<const std::byte>> views;  // in the order of Graph::outputs
     std::uint64_t frame = 0;
   };
-  // Views hold until release().
-  Result<Outputs> run(std::span<const engine::InputView> inputs, Deadline deadline);
+  // Views hold until release(). A frame that has not ended in time is under way: the crew is to be
+  // failed.
+  Result<Outputs> run(std::span<const engine::InputView> inputs, Deadline deadline,
+                      Standstill standstill = {});
   void release(const Outputs& outputs) { part_->release(outputs.frame); }
   Part& part() const { return *part_; }
   // Tells the other participants that the host is there; they give up one that is silent.

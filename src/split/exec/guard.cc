@@ -2,32 +2,47 @@
 #include "split/exec/guard.h"
 
 #include <algorithm>
-#include <numeric>
+#include <cstddef>
 
 namespace outboard::split::exec {
 namespace {
 
 constexpr std::size_t kWindow = 20;
-constexpr double kMayLose = 0.6;  // 20 / 0.97 - 20, less a little
-constexpr double kGiveUp = 0.35;  // what one more frame may lose is left
-constexpr double kRoom = 1.1;     // over what the plan took when it was tried
-constexpr double kLongest = 1.25;
+constexpr double kMayLose = 0.6;   // 20 / 0.97 - 20, less a little
+constexpr double kGiveUp = 0.25;   // what one more frame may lose is left, and some noise
+constexpr double kExpected = 1.1;  // a frame that was given up sooner would be one in vain
+constexpr double kLongest = 1.2;
+constexpr double kSilence = 0.25,
+                 kCalls = 3;  // the longest call, on a node at a third of its speed
 
 }  // namespace
 
-double Guard::earned() const { return std::accumulate(gains_.begin(), gains_.end(), 0.0); }
-
-double Guard::budget_us() const {
-  const double least = kRoom * tried_us_;
-  return std::clamp((kMayLose + earned()) * single_us_, least,
-                    std::max(kLongest * single_us_, least));
+void Guard::run_took(double us) {
+  if (single_us_ <= 0) return;
+  losses_.push_back((us - single_us_) / single_us_);
+  if (losses_.size() >= kWindow) losses_.pop_front();
 }
 
-bool Guard::frame_took(double us) {
-  gains_.push_back((single_us_ - us) / single_us_);
-  if (gains_.size() >= kWindow) gains_.pop_front();
-  lost_ = std::max(0.0, lost_ - gains_.back());
-  return lost_ < kGiveUp;
+void Guard::own_run_beside(double share) { run_took(single_us_ * (1 + share)); }
+
+// The worst of the windows that the next Run may end.
+double Guard::lost() const {
+  double sum = 0, worst = 0;
+  for (auto loss = losses_.rbegin(); loss != losses_.rend(); ++loss) {
+    sum += *loss;
+    worst = std::max(worst, sum);
+  }
+  return worst;
+}
+
+double Guard::room() const { return kMayLose - lost(); }
+
+bool Guard::spent() const { return lost() >= kGiveUp; }
+
+Guard::Budget Guard::budget(double expected_us, double call_us) const {
+  const double least = kExpected * expected_us;
+  return {std::max(room() * single_us_, least), std::max(kSilence * single_us_, kCalls * call_us),
+          std::max(kLongest * single_us_, least)};
 }
 
 }  // namespace outboard::split::exec

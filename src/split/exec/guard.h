@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// Keeps a split session from ever being much slower than one node: how long a frame may take before
-// it is computed on one node instead, and when a plan is to be given up. What is promised: over any
-// 20 frames at least 0.97 of the speed of one node, as long as a plan that was given up is not
-// tried again within 20 frames.
+// Keeps a session from ever being much slower than one node, while its plans come and go: what is
+// promised is at least 0.97 of the speed of one node over any 20 Runs.
 //
-// The rule is an account of time, in units of one frame on one node. What slower frames lose adds
-// up and what quicker ones gain pays it back, but no gain is put by: with 0.35 lost the plan is
-// given up. As no frame of a plan takes more than 1.25 frames (or a tenth more than when it was
-// tried), at most 0.6 = 20 / 0.97 - 20 is lost by then. A frame that does not end within its budget
-// is lost time by itself: the budget, which is small until the plan has earned as much. Pure.
+// It is an account of the last Runs in units of one Run on one node: what slower ones lose adds up,
+// what quicker ones gain pays for those before them, and no gain is put by. At most 0.6 = 20 / 0.97
+// - 20 may be lost. A plan in use is given up with 0.25 lost, because its next frame may lose 0.2
+// more, and the machine's noise as much again. Whatever is to be tried asks first how much room is
+// left. A frame that nothing moves in any more is given up as soon as it has used the room; one
+// that moves on is waited for, up to 1.2, because to begin it anew costs a whole Run. Pure; not
+// thread-safe.
 #pragma once
 
 #include <deque>
@@ -17,20 +17,29 @@ namespace outboard::split::exec {
 
 class Guard {
  public:
-  // What a frame takes on one node, and what it took by the plan when it was tried.
-  Guard(double single_us, double tried_us) : single_us_(single_us), tried_us_(tried_us) {}
+  // What a Run takes on one node, from now on.
+  void one_node_takes(double us) { single_us_ = us; }
+  double one_node_us() const { return single_us_; }
 
-  // How long the next frame may take.
-  double budget_us() const;
-  // A frame that took so long. False: the plan is to be given up.
-  bool frame_took(double us);
+  void run_took(double us);
+  // One on this node, beside which something else had this share of its processor.
+  void own_run_beside(double share);
+
+  double lost() const;  // of late, in Runs of one node
+  double room() const;  // what may still be lost, above 0 or not
+  bool spent() const;   // a plan that goes on losing is to be given up
+
+  struct Budget {
+    double us = 0;          // a frame is given up from here on once nothing has moved in it
+    double silence_us = 0;  // for so long
+    double longest_us = 0;  // and any other here
+  };
+  // Of a frame that is expected to take so long, and its longest call.
+  Budget budget(double expected_us, double call_us) const;
 
  private:
-  double earned() const;  // over the last 19 frames
-
-  double single_us_, tried_us_;
-  std::deque<double> gains_;  // by frame, in frames of one node
-  double lost_ = 0;
+  double single_us_ = 0;
+  std::deque<double> losses_;  // of the last 19 Runs, negative where one gained
 };
 
 }  // namespace outboard::split::exec

@@ -172,8 +172,11 @@ std::vector<std::byte> plausible_bytes(engine::ElementType type,
 }
 
 Result<profile::NodeRows> measure_rows(engine::Engine& engine, const Graph& graph,
-                                       const RowsOptions& options, const std::atomic<bool>& stop,
+                                       const RowsOptions& asked, const std::atomic<bool>& stop,
                                        const std::function<void(const std::string&)>& progress) {
+  RowsOptions options = asked;
+  if (engine.device() != "cpu")
+    options.threads = 0;  // a thread's own time does not tell a device's
   profile::NodeRows node;
   const std::string nothing = call_probe();
   engine::OpenOptions open;

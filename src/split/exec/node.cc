@@ -6,6 +6,7 @@
 
 #include "base/cursor.h"
 #include "base/log.h"
+#include "base/own_thread.h"
 #include "profile/json/rows.h"
 #include "split/exec/blocked.h"
 #include "split/exec/measure.h"
@@ -115,13 +116,16 @@ Result<std::string> Node::assign(std::span<const std::byte> payload, const Model
     const std::lock_guard lock(mutex_);
     OB_CHECK_OK(check_room(a.id));
   }
-  OB_TRY(auto part, Part::build(engine_, graph, a.program, a.host, a.participant,
-                                {.contexts = a.contexts,
-                                 .threads = options_.threads,
-                                 .block_channels = a.block_channels,
-                                 .bands = options_.bands,
-                                 .model = a.model,
-                                 .pace = a.pace}));
+  OB_TRY(auto part, on_own_thread([&] {
+           return Part::build(engine_, graph, a.program, a.host, a.participant,
+                              {.contexts = a.contexts,
+                               .threads = options_.threads,
+                               .block_channels = a.block_channels,
+                               .bands = options_.bands,
+                               .model = a.model,
+                               .niceness = [this] { return niceness(); },
+                               .pace = a.pace});
+         }));
   const Ready ready{part->build_ms(), part->memory_bytes()};
   log_info("split part built participant={} of={} pieces={} ms={:.1f} memory_bytes={}",
            a.participant, a.program.size(), part->steps().steps.size(), ready.build_ms,
@@ -180,6 +184,18 @@ void Node::abandon(const PlanId& id) {
   if (!entry || entry->part->linked(entry->assignment.host)) return;
   entry->part->fail({ErrorKind::kDisconnected, "the host left before it joined", 0});
   drop(id);
+}
+
+// Of work for a plan that is not in use yet: it shall not slow frames of one that is. A tenth of a
+// core, so that it comes to an end beside frames that leave nothing.
+int Node::niceness() const {
+  constexpr int kBesideFrames = 10;
+  constexpr std::chrono::seconds kInUse{1};
+  const std::lock_guard lock(mutex_);
+  const bool computes = std::any_of(entries_.begin(), entries_.end(), [&](const auto& e) {
+    return e.second->part->idle_for() < kInUse;
+  });
+  return computes ? kBesideFrames : 0;
 }
 
 std::shared_ptr<Node::Entry> Node::find(const PlanId& id) const {
@@ -270,7 +286,10 @@ Result<std::string> Node::measure(std::span<const std::byte> payload, const Mode
   options.seconds_per_point = 0.01;
   options.threads = options_.threads;
   options.block_channels = a.block_channels;
-  OB_TRY(auto node, measure_rows(engine_, *graph, options, never, [](const std::string&) {}));
+  OB_TRY(auto node, on_own_thread([&] {
+           be_nice(niceness());
+           return measure_rows(engine_, *graph, options, never, [](const std::string&) {});
+         }));
   node.name = "node";  // the host has its own name for it
   const std::string text = profile::as_json(node).dump();
   const std::lock_guard lock(mutex_);

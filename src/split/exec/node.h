@@ -76,6 +76,7 @@ class Node {
   void clear_out();
   int own_block_channels();
   Result<void> check_room(const PlanId& id) const;
+  int niceness() const;
 
   engine::Engine& engine_;
   const NodeOptions options_;

@@ -9,6 +9,7 @@
 #include <cstring>
 
 #include "base/check.h"
+#include "base/own_thread.h"
 #include "engine/memory_source.h"
 #include "split/exec/band_opener.h"
 
@@ -85,6 +86,8 @@ Result<void> Part::open_sessions(engine::Engine& engine, const Program& program)
   for (const Step& step : steps_.steps) {
     auto& session = sessions_.emplace_back();
     if (step.kind != StepKind::kCompute) continue;
+    // Threads that a session has for itself would be as nice for ever.
+    if (options_.niceness && options_.threads <= 1) be_nice(options_.niceness());
     const Piece& p = layout_.pieces[at(step.index)];
     const Block& b = program.blocks[at(p.block)];
     auto opened = opener.open({b.first_unit, b.end_unit, p.wanted, layout_.slots});
@@ -110,7 +113,15 @@ std::uint64_t Part::memory_bytes() const {
 void Part::start() {
   const std::lock_guard lock(mutex_);
   if (failure_ || std::exchange(started_, true)) return;
-  computer_ = std::thread([this] { compute_all(); });
+  if (const int nice = options_.first_frame_niceness; nice > 0) {
+    first_computer_ = std::thread([this, nice] {
+      be_nice(nice);
+      compute(Frames::kFirst);
+    });
+    computer_ = std::thread([this] { compute(Frames::kLater); });
+  } else {
+    computer_ = std::thread([this] { compute(Frames::kAll); });
+  }
   for (int i = 0; i < participants(); ++i)
     if (links_[at(i)]->connection != nullptr)
       links_[at(i)]->sender = std::thread([this, i] { send_all(i); });
@@ -122,7 +133,8 @@ Part::~Part() {
     std::unique_lock lock(mutex_);
     changed_.wait(lock, [&] { return serving_ == 0; });
   }
-  if (computer_.joinable()) computer_.join();
+  for (auto* computer : {&first_computer_, &computer_})
+    if (computer->joinable()) computer->join();
   for (auto& link : links_) {
     if (link->sender.joinable()) link->sender.join();
     if (link->receiver.joinable()) link->receiver.join();
@@ -184,7 +196,7 @@ void Part::make_ready(Context& c, int step) {
   const Work work{(c.frame << 32) + s.key, step};
   if (s.kind == StepKind::kCompute) {
     ready_.insert(work);
-    work_.notify_one();
+    work_.notify_all();
   } else if (s.kind == StepKind::kSend) {
     links_[at(s.peer)]->queue.insert(work);
     links_[at(s.peer)]->changed.notify_one();
@@ -251,21 +263,29 @@ Result<void> Part::run_step(Context& c, int step) {
   return {};
 }
 
-void Part::compute_all() {
+void Part::compute(Frames frames) {
+  const auto mine = [&](std::int64_t frame) {
+    return frames == Frames::kAll || (frames == Frames::kFirst) == (frame == 0);
+  };
   std::unique_lock lock(mutex_);
   for (;;) {
-    work_.wait(lock, [&] { return failure_ || !ready_.empty(); });
+    work_.wait(lock,
+               [&] { return failure_ || (!ready_.empty() && mine(ready_.begin()->first >> 32)); });
     if (failure_) return;
     const auto [key, step] = *ready_.begin();
     ready_.erase(ready_.begin());
     Context& c = context_of(key >> 32);
+    computing_ = true;
     lock.unlock();
     auto ran = run_step(c, step);
     const bool computed = ran.has_value();
     if (!computed) fail(std::move(ran).error().while_doing("computing a band"));
     lock.lock();
+    computing_ = false;
+    moved();
     if (!computed) continue;
     finish(c, step);
+    if (frames == Frames::kFirst && !c.active) return;
     const auto& next = steps_.steps[at(step)].next;
     if (std::none_of(next.begin(), next.end(),
                      [&](int n) { return steps_.steps[at(n)].kind == StepKind::kSend; }))
@@ -295,6 +315,7 @@ Result<std::uint64_t> Part::begin(std::span<const engine::InputView> inputs) {
   const std::int64_t frame = next_frame_;
   OB_TRY(Context * c, enter(frame, lock));
   ++next_frame_;
+  moved();
   lock.unlock();
   const auto given = [&](int buffer) -> const std::byte* {
     for (std::size_t i = 0; i < inputs.size(); ++i)
@@ -337,15 +358,35 @@ Result<std::uint64_t> Part::begin(std::span<const engine::InputView> inputs) {
   return static_cast<std::uint64_t>(frame);
 }
 
-Result<std::vector<std::span<const std::byte>>> Part::wait(std::uint64_t frame, Deadline deadline) {
+// Waits until it has ended, or is no longer waited for.
+bool Part::ended(const Context& c, Deadline deadline, const Standstill& standstill,
+                 std::unique_lock<std::mutex>& lock) {
+  const auto over = [&] { return failure_ || !c.active; };
+  for (;;) {
+    const Nanoseconds stands_still =
+        standstill.from.is_never()
+            ? standstill.from.at
+            : std::max(standstill.from.at,
+                       (computing_ ? Clock::monotonic().now() : Nanoseconds{moved_ns_}) +
+                           standstill.silence);
+    const Nanoseconds until = std::min(deadline.at, stands_still);
+    if (until == Nanoseconds::max()) {
+      changed_.wait(lock, over);
+      return true;
+    }
+    if (changed_.wait_until(lock, std::chrono::steady_clock::time_point(until), over)) return true;
+    const Nanoseconds now = Clock::monotonic().now();
+    if (now >= deadline.at) return false;
+    if (!computing_ && now >= Nanoseconds{moved_ns_} + standstill.silence) return false;
+  }
+}
+
+Result<std::vector<std::span<const std::byte>>> Part::wait(std::uint64_t frame, Deadline deadline,
+                                                           Standstill standstill) {
   std::unique_lock lock(mutex_);
   Context& c = context_of(static_cast<std::int64_t>(frame));
-  const auto over = [&] { return failure_ || !c.active; };
-  if (deadline.is_never()) {
-    changed_.wait(lock, over);
-  } else if (!changed_.wait_until(lock, std::chrono::steady_clock::time_point(deadline.at), over)) {
+  if (!ended(c, deadline, standstill, lock))
     return error(ErrorKind::kTimeout, "the frame did not end within its time");
-  }
   if (failure_) return tl::make_unexpected(*failure_);
   reports_[at(steps_.participant)] = c.times;
   reported_[at(steps_.participant)] = c.frame;
@@ -356,6 +397,8 @@ Result<std::vector<std::span<const std::byte>>> Part::wait(std::uint64_t frame, 
   }
   return outputs;
 }
+
+Nanoseconds Part::idle_for() const { return Clock::monotonic().now() - Nanoseconds{moved_ns_}; }
 
 std::uint64_t Part::frames() const {
   const std::lock_guard lock(mutex_);

@@ -45,9 +45,21 @@ struct PartOptions {
   int block_channels = 0;  // of rows between bands (blocked.h); of all participants the same
   std::shared_ptr<BandStore> bands{};  // where sessions' models and weights are kept; null: nowhere
   Sha256 model{};                      // the graph's, which the store asks for
+  // Asked before each session is opened, by the thread that builds: how nice it is to be from then
+  // on (base/own_thread.h). May wait.
+  std::function<int()> niceness{};
+  // How nice the thread is that computes the first frame.
+  int first_frame_niceness = 0;
   // > 0: every compute step is stretched to its processor time / pace, before its rows are handed
   // on; so a node of `pace` of this machine's speed is emulated honestly (docs/split.md).
   double pace = 0;
+};
+
+// When a frame in which nothing moves is no longer waited for: from then on, once neither rows have
+// come nor a call has been under way for so long.
+struct Standstill {
+  Deadline from = Deadline::never();
+  Nanoseconds silence{0};
 };
 
 // When something happened on a node, on its monotonic clock.
@@ -83,7 +95,9 @@ class Part {
 
   // ---- the host
   Result<std::uint64_t> begin(std::span<const engine::InputView> inputs);
-  Result<std::vector<std::span<const std::byte>>> wait(std::uint64_t frame, Deadline deadline);
+  // kTimeout: it has not ended; the part goes on.
+  Result<std::vector<std::span<const std::byte>>> wait(std::uint64_t frame, Deadline deadline,
+                                                       Standstill standstill = {});
   void release(std::uint64_t frame);
   std::uint64_t frames() const;  // that have begun
   // What the other participants said of a frame, and this one's own times; by participant. Waits
@@ -97,6 +111,8 @@ class Part {
   const Steps& steps() const { return steps_; }
   const Layout& layout() const { return layout_; }
   const Graph& graph() const { return *graph_; }
+  // Since rows came, or a call ended.
+  Nanoseconds idle_for() const;
   int participants() const { return static_cast<int>(links_.size()); }
   double build_ms() const { return build_ms_; }
   std::uint64_t memory_bytes() const;
@@ -132,7 +148,11 @@ class Part {
   void activate(Context& context, std::int64_t frame);
   void finish(Context& context, int step);
   void make_ready(Context& context, int step);
-  void compute_all();
+  enum class Frames : std::uint8_t { kAll, kFirst, kLater };
+  void compute(Frames frames);
+  bool ended(const Context& context, Deadline deadline, const Standstill& standstill,
+             std::unique_lock<std::mutex>& lock);
+  void moved() { moved_ns_ = Clock::monotonic().now().count(); }
   void send_all(int neighbour);
   Result<void> run_step(Context& context, int step);
   void copy(Context& context, const std::vector<Copy>& copies);
@@ -166,7 +186,9 @@ class Part {
   std::int64_t next_frame_ = 0;
   bool started_ = false;
   int serving_ = 0;
-  std::thread computer_;
+  bool computing_ = false;
+  std::atomic<std::int64_t> moved_ns_{0};  // when rows last came or a call ended
+  std::thread computer_, first_computer_;
 };
 
 }  // namespace outboard::split::exec

@@ -21,6 +21,7 @@ constexpr std::uint64_t kReportEntryBytes = 32;  // task u32, kind u32, start, e
 // says something every few seconds.
 constexpr std::chrono::milliseconds kStall{2000};
 constexpr int kSilentStalls = 15;
+constexpr std::size_t kReadBytes = 64 << 10;  // at a time: what a slow link brings within moments
 
 // Within a hundred years of 0, so that sums and differences are defined.
 std::int64_t plausible(std::int64_t ns) {
@@ -159,7 +160,12 @@ Result<void> Part::receive_rows(int neighbour, wire::Connection& connection,
   }
   for (int b : step.outputs) {
     const Buffer& buffer = steps_.buffers[at(b)];
-    OB_CHECK_OK(connection.read({context->data(buffer), buffer.size_bytes}));
+    for (std::span<std::byte> left{context->data(buffer), buffer.size_bytes}; !left.empty();) {
+      const std::size_t size = std::min(left.size(), kReadBytes);
+      OB_CHECK_OK(connection.read(left.first(size)));
+      left = left.subspan(size);
+      moved();
+    }
   }
   const std::int64_t read = now_ns();
   copy(*context, step.copies);

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/log.h"
+#include "base/median.h"
 #include "profile/json/rows.h"
 #include "split/exec/blocked.h"
 #include "split/exec/links.h"
@@ -78,14 +79,8 @@ Result<void> SplitSession::prepare() {
       shapes[in.name] = shape;
     }
   }
-  OB_TRY(const auto graph, open_graph(engine_, path_, shapes));
-  if (options_.least_single_us > 0) {
-    const double own_us = own_run_us(*graph, 3);
-    if (own_us < options_.least_single_us)
-      return error(ErrorKind::kUnimplemented, "the model takes {:.1f} ms, too little to be split",
-                   own_us / 1e3);
-  }
-  OB_TRY(auto package, wire::ModelPackage::from_path(path_));
+  OB_TRY(const auto graph, aside([&] { return open_graph(engine_, path_, shapes); }));
+  OB_TRY(auto package, aside([&] { return wire::ModelPackage::from_path(path_); }));
   std::vector<int> output_of;
   for (int t : graph->outputs) {
     const std::string& name = graph->tensors[at(t)].name;
@@ -95,12 +90,20 @@ Result<void> SplitSession::prepare() {
     if (index < 0) return error(ErrorKind::kInternal, "the output ({}) is not known", name);
     output_of.push_back(index);
   }
-  if (options_.blocked) block_channels_ = block_channels(engine_);
+  if (options_.blocked) block_channels_ = aside([&] { return block_channels(engine_); });
+  {
+    const std::lock_guard lock(mutex_);
+    package_ = std::move(package);
+    output_of_ = std::move(output_of);
+    graph_ = graph;
+  }
+  if (options_.least_single_us <= 0) return {};
+  const double own_us = one_node_us();
   const std::lock_guard lock(mutex_);
-  package_ = std::move(package);
-  output_of_ = std::move(output_of);
-  graph_ = graph;
-  return {};
+  guard_.one_node_takes(own_us);
+  if (own_us >= options_.least_single_us) return {};
+  return error(ErrorKind::kUnimplemented, "the model takes {:.1f} ms, too little to be split",
+               own_us / 1e3);
 }
 
 std::vector<int> SplitSession::present_members() {
@@ -140,7 +143,8 @@ Result<profile::NodeRows> SplitSession::measure_member(int m) {
     rows.seconds_per_point = 0.01;
     rows.threads = options_.threads;
     rows.block_channels = block_channels_;
-    return measure_rows(engine_, *graph_, rows, stop_requested_, [](const auto&) {});
+    return aside(
+        [&] { return measure_rows(engine_, *graph_, rows, stop_requested_, [](const auto&) {}); });
   }
   Assignment ask;  // only its model and shapes matter
   ask.model = package_->id();
@@ -177,11 +181,34 @@ Result<void> SplitSession::complete_member(int m) {
   return {};
 }
 
+// Measuring takes this node as long as tens of Runs. Where they come, it takes the profile of one
+// that is measured already for its own: what a whole Run takes, and trials, say where it differs.
+bool SplitSession::borrow_profile(const std::vector<int>& measured) {
+  const std::lock_guard lock(mutex_);
+  if (options_.measured_nodes[at(options_.host)] || options_.always || !runs_come()) return false;
+  for (const int m : measured) {
+    const auto& node = options_.cluster.nodes[at(m)];
+    if (node.units.empty()) continue;
+    const std::string name = options_.members[at(options_.host)].name;
+    options_.cluster.nodes[at(options_.host)] = node;
+    options_.cluster.nodes[at(options_.host)].name = name;
+    options_.measured_nodes[at(options_.host)] = 1;
+    return borrowed_profile_ = true;
+  }
+  return false;
+}
+
 // Leaves out who cannot be measured.
 Result<void> SplitSession::measure_members(std::vector<int>& present) {
   const auto n = options_.members.size();
   std::vector<int> measured;
+  // This node last: it may go by what the others have found.
+  std::stable_partition(present.begin(), present.end(), [&](int m) { return m != options_.host; });
   for (int m : present) {
+    if (m == options_.host && borrow_profile(measured)) {
+      measured.push_back(m);
+      continue;
+    }
     if (auto done = complete_member(m); done) {
       measured.push_back(m);
     } else if (m == options_.host) {
@@ -192,6 +219,7 @@ Result<void> SplitSession::measure_members(std::vector<int>& present) {
     }
   }
   present = std::move(measured);
+  std::sort(present.begin(), present.end());
   // Between two others: the slower of their links to the host, until messages say otherwise.
   const std::lock_guard lock(mutex_);
   for (int a : present)
@@ -223,6 +251,7 @@ Result<std::shared_ptr<Crew>> SplitSession::gather(std::vector<int>& present) {
     if (program.size() < 2 && !options_.always)
       return error(ErrorKind::kRefused, "the planner expects no gain from {} nodes",
                    present.size());
+    OB_CHECK_OK(check_against_present(program, present));
     int culprit = -1;
     auto crew = set_up(program, &culprit);
     if (crew) return crew;
@@ -236,7 +265,7 @@ Result<std::shared_ptr<Crew>> SplitSession::gather(std::vector<int>& present) {
       options_.measured_nodes = given_nodes_;
       std::fill(slowdown_.begin(), slowdown_.end(), 1.0);
       corrections_ = {};
-      calibrated_ = false;
+      calibrated_ = borrowed_profile_ = false;
       continue;
     }
     if (culprit < 0) return tl::make_unexpected(std::move(crew).error());
@@ -247,54 +276,81 @@ Result<std::shared_ptr<Crew>> SplitSession::gather(std::vector<int>& present) {
 Result<void> SplitSession::establish() {
   OB_CHECK_OK(prepare());
   std::vector<int> present;
-  OB_TRY(Proven proven, prove(present));
-  auto& [crew, plan, trial] = proven;
-  const double planned_us = plan.makespan_us, took_us = trial.took_us;
-  {
-    const std::lock_guard lock(mutex_);
-    status_.planned_us = planned_us;
-    status_.measured_us = took_us;
-    if (!options_.always && took_us * options_.least_gain > status_.single_us)
-      return error(ErrorKind::kRefused,
-                   "the plan over {} nodes takes {:.1f} ms and this node alone {:.1f}",
-                   crew->program().size(), took_us / 1e3, status_.single_us / 1e3);
-  }
-  // For whole images when several clients come at once.
-  for (int m : present) {
-    if (m == options_.host || !options_.members[at(m)].client || options_.always) continue;
+  OB_CHECK_OK(prove(present));
+  const std::lock_guard lock(mutex_);
+  for (int m : present) shunned_for_[at(m)] = options_.retry;
+  if (present.size() == options_.members.size()) last_refusal_.clear();
+  return {};
+}
+
+// What the frames of the plan in use are compared with. With the mutex held.
+void SplitSession::set_expected(const Program& program, const Foretold& plan) {
+  status_.planned_us = plan.makespan_us;
+  std::fill(planned_compute_us_.begin(), planned_compute_us_.end(), 0.0);
+  for (const Piece& piece : plan.layout.pieces)
+    planned_compute_us_[at(program.participants[at(piece.participant)])] += piece.time_us;
+  planned_ = plan.spans;
+}
+
+// From the next Run on, if it is worth it.
+Result<void> SplitSession::put_in_use(const Proven& proven, const std::vector<int>& present) {
+  const auto& [crew, plan, trial] = proven;
+  const std::lock_guard lock(mutex_);
+  if (!options_.always && trial.took_us * options_.least_gain > status_.single_us)
+    return error(ErrorKind::kRefused,
+                 "the plan over {} nodes takes {:.1f} ms and this node alone {:.1f}",
+                 crew->program().size(), trial.took_us / 1e3, status_.single_us / 1e3);
+  if (const double used_us = median({frames_us_.begin(), frames_us_.end()});
+      crew_ && crew_ != crew && used_us > 0 && used_us <= trial.took_us)
+    return error(ErrorKind::kRefused, "the new plan takes {:.1f} ms and the one in use {:.1f}",
+                 trial.took_us / 1e3, used_us / 1e3);
+  log_info("split plan in use nodes={} planned_ms={:.1f} measured_ms={:.1f} one_node_ms={:.1f}",
+           crew->program().size(), plan.makespan_us / 1e3, trial.took_us / 1e3,
+           status_.single_us / 1e3);
+  ++status_.plans;
+  status_.measured_us = expected_us_ = trial.took_us;
+  call_us_ = plan.longest_call_us();
+  status_.state = fmt::format("split over {} nodes", crew->program().size());
+  set_expected(crew->program(), plan);
+  present_ = present;
+  if (crew_) retired_.push_back(std::move(crew_));
+  crew_ = crew;
+  replan_ = false;
+  frames_us_.clear();
+  deviating_frames_ = steady_frames_ = 0;
+  std::fill(deviation_.begin(), deviation_.end(), 0.0);
+  std::fill(link_deviation_.begin(), link_deviation_.end(), 0.0);
+  return {};
+}
+
+// The whole model on the nodes of the plan in use, where it is asked for: for when several Runs
+// come at once.
+void SplitSession::open_whole(std::unique_lock<std::mutex>& lock) {
+  if (!crew_ || !std::exchange(wants_whole_, false)) return;
+  const std::vector<int> members = present_;
+  lock.unlock();
+  for (int m : members) {
+    {
+      const std::lock_guard again(mutex_);
+      if (m == options_.host || !options_.members[at(m)].client || whole_[at(m)]) continue;
+    }
     // Level 3 is all that the engine has today, and tells the peer not to split it in turn.
     wire::SessionOptions whole;
     whole.graph_optimization_level = 3;
     auto remote = options_.members[at(m)].client->open(package_->id(), whole);
-    const std::lock_guard lock(mutex_);
+    const std::lock_guard again(mutex_);
     whole_[at(m)] = remote ? *std::move(remote) : nullptr;
   }
-  log_info("split plan in use nodes={} planned_ms={:.1f} measured_ms={:.1f} one_node_ms={:.1f}",
-           crew->program().size(), planned_us / 1e3, took_us / 1e3, status().single_us / 1e3);
-  const std::lock_guard lock(mutex_);
-  ++status_.plans;
-  status_.state = fmt::format("split over {} nodes", crew->program().size());
-  present_ = present;
-  retired_ = std::exchange(crew_, crew);
-  std::fill(planned_compute_us_.begin(), planned_compute_us_.end(), 0.0);
-  for (const Piece& piece : plan.layout.pieces)
-    planned_compute_us_[at(crew->program().participants[at(piece.participant)])] += piece.time_us;
-  planned_ = std::move(plan.spans);
-  guard_.emplace(status_.single_us, took_us);
-  deviating_frames_ = steady_frames_ = 0;
-  for (int m : present) shunned_for_[at(m)] = options_.retry;
-  if (present.size() == options_.members.size()) last_refusal_.clear();
-  return {};
+  lock.lock();
 }
 
 void SplitSession::manage() {
   Nanoseconds next_alive = now() + kAlive, next_probe = now() + kProbe;
   std::unique_lock lock(mutex_);
   while (!stop_requested_) {
-    if (auto old = std::move(retired_)) {
-      retired_.reset();
+    if (auto old = std::exchange(retired_, {}); !old.empty()) {
       lock.unlock();
-      old.reset();  // joins its threads
+      old.clear();  // joins their threads
       lock.lock();
     }
     if (const auto failure =
@@ -305,6 +361,7 @@ void SplitSession::manage() {
       lock.lock();
       continue;
     }
+    open_whole(lock);
     const bool wanted = runs_ >= options_.plan_after_runs;
     const bool due = wanted && ((!crew_ && now() >= next_try_) || replan_);
     if (due) {
@@ -314,6 +371,8 @@ void SplitSession::manage() {
       lock.lock();
       if (done) {
         backoff_ = options_.retry;
+        wants_whole_ = !options_.always && (overlap_ || !runs_come());
+        open_whole(lock);
       } else {
         if (!crew_) status_.state = "one node: " + done.error().message;
         log_info("no split plan reason=\"{}\"", done.error().message);
@@ -339,12 +398,14 @@ void SplitSession::manage() {
       if (present.size() > present_.size()) replan_ = true;  // somebody is back
       continue;
     }
-    changed_.wait_for(lock, std::chrono::milliseconds(200),
-                      [&] { return stop_requested_ || replan_ || retired_; });
+    changed_.wait_for(lock, std::chrono::milliseconds(200), [&] {
+      return stop_requested_ || replan_ || wants_whole_ || !retired_.empty();
+    });
   }
   settled_ = true;
   changed_.notify_all();
-  auto crew = std::move(crew_), old = std::move(retired_);
+  auto crew = std::move(crew_);
+  auto old = std::exchange(retired_, {});
   lock.unlock();
 }
 

@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "base/log.h"
+#include "base/median.h"
 #include "split/exec/measure.h"
 
 namespace outboard::split::exec {
@@ -21,8 +22,10 @@ constexpr double kFrameDiffers = 0.2;   // by which measured and planned times m
 constexpr double kTellingShare = 0.05;  // of a frame, below which a node's part tells nothing
 // Messages wait for a thread now and then, so a link is another one only at half or twice its time.
 constexpr double kLinkDiffers = 1;
-constexpr double kLentBudget = 1.5;  // Runs of one node
-constexpr std::size_t kOwnRuns = 5;
+constexpr std::size_t kOwnRuns = 5, kFrames = 10;
+// Of a core, what work aside takes from a Run that leaves nothing (kAloneNiceness): the weights of
+// both to the scheduler are 1024 and 15, and the rest is for what they do to each other's caches.
+constexpr double kAsideShare = 0.018;
 
 // By more than `by` up, or as much of it down: 0.2 is 1.2 and 0.8, 1 is 2 and 0.5.
 bool differs(double ratio, double by) { return ratio > 1 + by || ratio < std::max(1 - by, 0.5); }
@@ -109,40 +112,131 @@ int SplitSession::first_done() const {
   return first;
 }
 
-Result<std::unique_ptr<engine::RunOutputs>> SplitSession::run(
-    std::span<const engine::InputView> inputs, std::span<const engine::OutputWanted> outputs,
-    engine::RunControl* control) {
-  std::shared_ptr<Crew> crew;
-  int whole_on = options_.host;
-  double budget_us = 0;
-  bool lent = false, by_itself = false;  // as a trial's frame; with nothing beside it
+SplitSession::Way SplitSession::choose(std::span<const engine::InputView> inputs,
+                                       std::span<const engine::OutputWanted> outputs) {
   // What comes from elsewhere comes in memory of its own.
   const bool plain = std::all_of(outputs.begin(), outputs.end(),
                                  [](const auto& w) { return w.buffer == nullptr; });
-  std::shared_ptr<wire::RemoteSession> remote;
-  {
-    std::unique_lock lock(mutex_);
-    // A frame of a trial tells nothing beside a Run; no Run waits for longer than one of its own.
-    turn_.wait_for(lock, std::chrono::duration<double, std::micro>(trial_limit_us_),
-                   [&] { return !in_trial_; });
-    const bool alone = std::all_of(busy_.begin(), busy_.end(), [](int n) { return n == 0; });
-    ++runs_;
-    if (alone && offered_ && fits(inputs)) {
-      crew = std::exchange(offered_, nullptr);
-      lent = true;
-      turn_.notify_all();
-      budget_us = std::max(options_.least_budget_us, kLentBudget * trial_limit_us_);
-    } else if (alone && crew_ && guard_ && fits(inputs)) {
-      crew = crew_;
-      // The floor is for models that take no time.
-      budget_us = std::max(options_.least_budget_us, guard_->budget_us());
-    } else if (!alone && plain && crew_ && fits(inputs)) {
-      whole_on = first_done();
-      remote = whole_[at(whole_on)];
+  Way way;
+  way.member = options_.host;
+  std::unique_lock lock(mutex_);
+  way.undisturbed = !in_trial_;
+  // A frame of a trial tells nothing beside a Run; no Run waits for longer than one of its own.
+  turn_.wait_for(lock, std::chrono::duration<double, std::micro>(guard_.one_node_us()),
+                 [&] { return !in_trial_; });
+  way.alone = std::all_of(busy_.begin(), busy_.end(), [](int n) { return n == 0; });
+  way.undisturbed &= way.alone;
+  ++runs_;
+  if (way.alone && offered_ && fits(inputs)) {
+    way.crew = offered_->crew;
+    way.budget = guard_.budget(offered_->expected_us, offered_->call_us);
+    way.lent = true;
+    offered_.reset();
+    turn_.notify_all();
+  } else if (way.alone && crew_ && fits(inputs)) {
+    way.crew = crew_;
+    way.budget = guard_.budget(expected_us_, call_us_);
+  } else if (!way.alone && plain && crew_ && fits(inputs)) {
+    if (!std::exchange(overlap_, true) && !options_.always) {
+      wants_whole_ = true;
+      changed_.notify_all();
     }
-    ++busy_[at(whole_on)];
-    by_itself = alone && !in_trial_;
+    way.member = first_done();
+    way.whole = whole_[at(way.member)];
   }
+  // The floor is for models that take no time.
+  way.budget.us = std::max(options_.least_budget_us, way.budget.us);
+  way.budget.longest_us = std::max(way.budget.us, way.budget.longest_us);
+  ++busy_[at(way.member)];
+  return way;
+}
+
+// By a plan: null where that has come to nothing.
+SplitSession::RunResult SplitSession::run_split(const Way& way,
+                                                std::span<const engine::InputView> inputs,
+                                                std::span<const engine::OutputWanted> outputs,
+                                                Nanoseconds arrived) {
+  const Nanoseconds start = now();
+  const auto in_us = [&](double us) {
+    return Deadline{start + Nanoseconds(static_cast<std::int64_t>(us * 1e3))};
+  };
+  const Nanoseconds silence(static_cast<std::int64_t>(1e3 * way.budget.silence_us));
+  auto ran = way.crew->run(inputs, in_us(way.budget.longest_us), {in_us(way.budget.us), silence});
+  if (!ran) {
+    if (way.lent)
+      give_back(tl::make_unexpected(ran.error()));
+    else
+      give_up(way.crew, ran.error());
+    const std::lock_guard lock(mutex_);
+    ++status_.rescued_runs;
+    return nullptr;
+  }
+  auto copy = copy_out(*ran, outputs);
+  way.crew->release(*ran);
+  {
+    const std::lock_guard lock(mutex_);
+    guard_.run_took(us_since(arrived));
+  }
+  if (way.lent)
+    give_back(TrialFrame{us_since(start), ran->frame});
+  else
+    account(*way.crew, ran->frame, us_since(start));
+  if (copy->values().size() != outputs.size()) return nullptr;
+  return copy;
+}
+
+// By another node alone: null where that has come to nothing.
+SplitSession::RunResult SplitSession::run_whole(const Way& way,
+                                                std::span<const engine::InputView> inputs,
+                                                std::span<const engine::OutputWanted> outputs) {
+  std::vector<wire::InputTensor> tensors;
+  for (const auto& in : inputs)
+    tensors.push_back({{static_cast<wire::ElementType>(in.type),
+                        {in.dims.begin(), in.dims.end()},
+                        in.data.size()},
+                       in.data});
+  std::vector<std::uint32_t> indices;
+  for (const auto& w : outputs) indices.push_back(w.index);
+  auto copy = std::make_unique<OwnedOutputs>();
+  RemoteSink sink(*copy);
+  const auto ran = way.whole->run(indices, tensors, sink);
+  const std::lock_guard lock(mutex_);
+  if (ran) {
+    ++status_.handed_out_runs;
+    return copy;
+  }
+  // What the engine says is about this Run alone. Another may have opened a new one meanwhile.
+  if (ran.error().kind != ErrorKind::kEngine && whole_[at(way.member)] == way.whole)
+    whole_[at(way.member)].reset();
+  ++status_.rescued_runs;
+  return nullptr;
+}
+
+SplitSession::RunResult SplitSession::run_here(const Way& way,
+                                               std::span<const engine::InputView> inputs,
+                                               std::span<const engine::OutputWanted> outputs,
+                                               engine::RunControl* control) {
+  const Nanoseconds start = now();
+  auto ran = own_->run(inputs, outputs, control);
+  const double took_us = us_since(start);
+  const std::lock_guard lock(mutex_);
+  ++status_.own_runs;
+  if (!ran || !way.undisturbed || way.crew) return ran;
+  if (wants_reference_ && fits(inputs)) keep_reference(inputs, outputs, **ran);
+  guard_.own_run_beside(aside_ > 0 && !crew_ ? kAsideShare : 0);
+  if (aside_ > 0) return ran;
+  own_took_us_.push_back(took_us);
+  if (own_took_us_.size() > kOwnRuns) own_took_us_.pop_front();
+  if (own_took_us_.size() == kOwnRuns)
+    guard_.one_node_takes(median({own_took_us_.begin(), own_took_us_.end()}));
+  return ran;
+}
+
+Result<std::unique_ptr<engine::RunOutputs>> SplitSession::run(
+    std::span<const engine::InputView> inputs, std::span<const engine::OutputWanted> outputs,
+    engine::RunControl* control) {
+  const Nanoseconds arrived = now();
+  const Way way = choose(inputs, outputs);
   struct Leave {
     SplitSession& s;
     int member;
@@ -150,63 +244,38 @@ Result<std::unique_ptr<engine::RunOutputs>> SplitSession::run(
       const std::lock_guard lock(s.mutex_);
       --s.busy_[at(member)];
       s.last_run_ = now();
-      if (s.in_trial_) s.turn_.notify_all();
+      s.turn_.notify_all();
     }
-  } leave{*this, whole_on};
-
-  if (crew) {
-    const Nanoseconds start = now();
-    auto ran = crew->run(inputs,
-                         Deadline{start + Nanoseconds(static_cast<std::int64_t>(budget_us * 1e3))});
-    if (ran) {
-      auto copy = copy_out(*ran, outputs);
-      crew->release(*ran);
-      if (lent)
-        give_back(TrialFrame{us_since(start), ran->frame, true});
-      else
-        account(*crew, ran->frame, us_since(start));
-      if (copy->values().size() == outputs.size()) return copy;
-    } else {
-      if (lent)
-        give_back(tl::make_unexpected(ran.error()));
-      else
-        give_up(crew, ran.error());
-      const std::lock_guard lock(mutex_);
-      ++status_.rescued_runs;
-    }
-  } else if (remote) {
-    std::vector<wire::InputTensor> tensors;
-    for (const auto& in : inputs)
-      tensors.push_back({{static_cast<wire::ElementType>(in.type),
-                          {in.dims.begin(), in.dims.end()},
-                          in.data.size()},
-                         in.data});
-    std::vector<std::uint32_t> indices;
-    for (const auto& w : outputs) indices.push_back(w.index);
-    auto copy = std::make_unique<OwnedOutputs>();
-    RemoteSink sink(*copy);
-    const auto ran = remote->run(indices, tensors, sink);
-    const std::lock_guard lock(mutex_);
-    if (ran) {
-      ++status_.handed_out_runs;
-      return copy;
-    }
-    // What the engine says is about this Run alone. Another may have opened a new one meanwhile.
-    if (ran.error().kind != ErrorKind::kEngine && whole_[at(whole_on)] == remote)
-      whole_[at(whole_on)].reset();
-    ++status_.rescued_runs;
+  } leave{*this, way.member};
+  if (way.crew) {
+    auto ran = run_split(way, inputs, outputs, arrived);
+    if (!ran || *ran) return ran;
+  } else if (way.whole) {
+    auto ran = run_whole(way, inputs, outputs);
+    if (!ran || *ran) return ran;
   }
-  {
-    const std::lock_guard lock(mutex_);
-    ++status_.own_runs;
-  }
-  const Nanoseconds start = now();
-  auto ran = own_->run(inputs, outputs, control);
-  if (!ran || !by_itself) return ran;
+  auto ran = run_here(way, inputs, outputs, control);
+  if (!way.alone || (way.undisturbed && !way.crew)) return ran;
   const std::lock_guard lock(mutex_);
-  own_took_us_.push_back(us_since(start));
-  if (own_took_us_.size() > kOwnRuns) own_took_us_.pop_front();
+  guard_.run_took(us_since(arrived));  // with the frame that it waited for, or that came to nothing
   return ran;
+}
+
+// With the mutex held: a Run that trials of plans are compared with.
+void SplitSession::keep_reference(std::span<const engine::InputView> inputs,
+                                  std::span<const engine::OutputWanted> wanted,
+                                  const engine::RunOutputs& outputs) {
+  std::vector<std::vector<std::byte>> whole;
+  for (const int o : output_of_)
+    for (std::size_t i = 0; i < wanted.size(); ++i)
+      if (static_cast<int>(wanted[i].index) == o) {
+        const auto& data = outputs.values()[i].data;
+        whole.emplace_back(data.begin(), data.end());
+      }
+  if (whole.size() != output_of_.size()) return;  // a program that asks for some only
+  for (const auto& in : inputs) reference_inputs_.emplace_back(in.data.begin(), in.data.end());
+  reference_ = std::move(whole);
+  wants_reference_ = false;
 }
 
 void SplitSession::give_back(Result<TrialFrame> frame) {
@@ -221,28 +290,29 @@ void SplitSession::account(Crew& crew, std::uint64_t frame, double took_us) {
   const std::lock_guard lock(mutex_);
   ++status_.split_runs;
   status_.measured_us = took_us;
-  if (options_.always || !crew_ || !guard_ || crew_.get() != &crew) return;
-  if (!guard_->frame_took(took_us)) {
-    status_.state = "one node: the plan was slower than one node";
-    retired_ = std::move(crew_);
-    crew_.reset();
-    wait_before_next_plan();
-    return;
-  }
+  if (options_.always || crew_.get() != &crew) return;
+  frames_us_.push_back(took_us);
+  if (frames_us_.size() > kFrames) frames_us_.pop_front();
   const auto reports = crew.part().times(frame, Deadline{now()});
   const bool node_deviates = count_deviation(crew, reports);
   const bool link_deviates = count_link_deviation(crew, reports);
-  if (node_deviates || link_deviates || differs(took_us / status_.planned_us, kFrameDiffers)) {
+  const bool deviates =
+      node_deviates || link_deviates || differs(took_us / status_.planned_us, kFrameDiffers);
+  if (deviates) ++deviating_frames_;
+  if (took_us > guard_.one_node_us() && guard_.spent()) {
+    if (deviates) correct_by_deviation();
+    status_.state = "one node: the plan was slower than one node";
+    log_warn(
+        "split plan given up reason=\"slower than one node\" frame_ms={:.1f} one_node_ms={:.1f}",
+        took_us / 1e3, guard_.one_node_us() / 1e3);
+    retired_.push_back(std::exchange(crew_, nullptr));
+    wait_before_next_plan();
+  } else if (deviates) {
     steady_frames_ = 0;
-    if (++deviating_frames_ < deviations_to_replan_) return;
+    if (deviating_frames_ < deviations_to_replan_) return;
     // A new plan that is no better foretold is tried more and more rarely.
     deviations_to_replan_ = std::min(deviations_to_replan_ * 2, kRarestReplan);
-    const auto factor = [&](double sum) { return std::clamp(sum / deviating_frames_, 0.1, 20.0); };
-    for (std::size_t m = 0; m < deviation_.size(); ++m)
-      if (deviation_[m] > 0) slowdown_[m] *= factor(deviation_[m]);
-    for (std::size_t l = 0; l < link_deviation_.size(); ++l)
-      if (link_deviation_[l] > 0)
-        options_.cluster.links[l].rate_bytes_per_s /= factor(link_deviation_[l]);
+    correct_by_deviation();
     replan_ = true;
     changed_.notify_all();
   } else if (++steady_frames_ >= kSteady) {
@@ -251,6 +321,16 @@ void SplitSession::account(Crew& crew, std::uint64_t frame, double took_us) {
   deviating_frames_ = 0;
   std::fill(deviation_.begin(), deviation_.end(), 0.0);
   std::fill(link_deviation_.begin(), link_deviation_.end(), 0.0);
+}
+
+// With the mutex held: what deviating frames say of nodes and links, for the next plan.
+void SplitSession::correct_by_deviation() {
+  const auto factor = [&](double sum) { return std::clamp(sum / deviating_frames_, 0.1, 20.0); };
+  for (std::size_t m = 0; m < deviation_.size(); ++m)
+    if (deviation_[m] > 0) slowdown_[m] *= factor(deviation_[m]);
+  for (std::size_t l = 0; l < link_deviation_.size(); ++l)
+    if (link_deviation_[l] > 0)
+      options_.cluster.links[l].rate_bytes_per_s /= factor(link_deviation_[l]);
 }
 
 // Part by part: what each node computed, against what it was planned to. A node that has become
@@ -312,8 +392,7 @@ void SplitSession::give_up(const std::shared_ptr<Crew>& crew, const Error& why) 
            lost < 0 ? std::string("?") : options_.members[at(lost)].name, why.message);
   const std::lock_guard lock(mutex_);
   if (crew_ != crew) return;
-  retired_ = std::move(crew_);
-  crew_.reset();
+  retired_.push_back(std::exchange(crew_, nullptr));
   status_.state = "one node: " + why.message;
   if (why.kind == ErrorKind::kTimeout && !options_.always) {
     wait_before_next_plan();
@@ -323,10 +402,9 @@ void SplitSession::give_up(const std::shared_ptr<Crew>& crew, const Error& why) 
   }
 }
 
-// With the mutex held. Not within 20 frames (guard.h).
+// With the mutex held. More and more rarely, where plans come to nothing.
 void SplitSession::wait_before_next_plan() {
-  const Nanoseconds frames(static_cast<std::int64_t>(20e3 * status_.single_us));
-  next_try_ = now() + std::max(backoff_, frames);
+  next_try_ = now() + backoff_;
   backoff_ = std::min<Nanoseconds>(backoff_ * 2, std::chrono::minutes(1));
   changed_.notify_all();
 }

@@ -8,6 +8,10 @@
 // are left out of the next one, and taken back when they answer again. A plan that turns out
 // slower than one node is given up. Where Runs overlap, whole images go to whoever is free.
 //
+// Nothing of that slows the program by more than guard.h allows: what the manager's thread computes
+// is nice to the Runs, plans are tried with the program's own Runs, and what a Run takes here is
+// learnt from them as well.
+//
 // Thread-safe, like every engine::Session.
 #pragma once
 
@@ -19,6 +23,7 @@
 #include <thread>
 #include <vector>
 
+#include "base/own_thread.h"
 #include "engine/engine.h"
 #include "split/exec/corrections.h"
 #include "split/exec/crew.h"
@@ -93,6 +98,7 @@ class SplitSession final : public engine::Session {
     Layout layout;
     std::vector<Span> spans;
     double makespan_us = 0;
+    double longest_call_us() const;
   };
   struct Trial {
     double took_us = 0;            // a frame; medians
@@ -104,23 +110,76 @@ class SplitSession final : public engine::Session {
     Foretold plan{};
     Trial trial{};
   };
-  void calibrate();
-  Result<Proven> prove(std::vector<int>& present);
-  Result<Proven> rival(const std::vector<int>& present, double planned_us);
-  Result<std::shared_ptr<Crew>> set_up(const Program& program, int* culprit);
+  // A frame of a plan that is offered to the program's next Run.
+  struct Offer {
+    std::shared_ptr<Crew> crew{};
+    double expected_us = 0, call_us = 0;  // the frame, and its longest call
+  };
   struct TrialFrame {
     double took_us = 0;
     std::uint64_t frame = 0;
-    bool lent = false;  // it was a Run of the program's
   };
-  Result<Trial> try_out(const std::shared_ptr<Crew>& crew);
-  Result<TrialFrame> lent_frame(const std::shared_ptr<Crew>& crew);
-  Result<TrialFrame> own_frame(Crew& crew, std::span<const engine::InputView> inputs,
-                               bool compares);
+  // Which way a Run goes.
+  struct Way {
+    std::shared_ptr<Crew> crew{};                  // by its plan, null: not
+    std::shared_ptr<wire::RemoteSession> whole{};  // as a whole image elsewhere, null: not
+    int member = 0;                                // that has it to do
+    Guard::Budget budget{};                        // of a frame
+    bool lent = false;                             // the frame is a trial's
+    bool alone = false;                            // no other Run is under way
+    bool undisturbed = false;                      // nor a frame of a trial was
+  };
+  Way choose(std::span<const engine::InputView> inputs,
+             std::span<const engine::OutputWanted> outputs);
+  using RunResult = Result<std::unique_ptr<engine::RunOutputs>>;
+  RunResult run_split(const Way& way, std::span<const engine::InputView> inputs,
+                      std::span<const engine::OutputWanted> outputs, Nanoseconds arrived);
+  RunResult run_whole(const Way& way, std::span<const engine::InputView> inputs,
+                      std::span<const engine::OutputWanted> outputs);
+  RunResult run_here(const Way& way, std::span<const engine::InputView> inputs,
+                     std::span<const engine::OutputWanted> outputs, engine::RunControl* control);
+  void calibrate();
+  Result<void> prove(std::vector<int>& present);
+  Result<Proven> rival(const std::vector<int>& present, double planned_us);
+  Result<void> check_against_present(const Program& program, const std::vector<int>& present);
+  Result<void> put_in_use(const Proven& proven, const std::vector<int>& present);
+  void set_expected(const Program& program, const Foretold& plan);
+  void open_whole(std::unique_lock<std::mutex>& lock);
+  Result<std::shared_ptr<Crew>> set_up(const Program& program, int* culprit);
+  Result<Trial> try_out(const std::shared_ptr<Crew>& crew, const Foretold& plan);
+  Result<void> compare_first_frame(Crew& crew);
+  Result<TrialFrame> lent_frame(const Offer& plan);
+  Result<TrialFrame> own_frame(Crew& crew);
   Result<void> compare(const Crew::Outputs& outputs);
-  Result<void> make_reference(std::span<const engine::InputView> inputs);
+  Result<void> make_reference();
+  void keep_reference(std::span<const engine::InputView> inputs,
+                      std::span<const engine::OutputWanted> wanted,
+                      const engine::RunOutputs& outputs);
+  std::vector<engine::InputView> reference_inputs() const;
   bool runs_come() const;
   double one_node_us();
+  int niceness();
+  // While something is computed beside the program's Runs.
+  struct Aside {
+    explicit Aside(SplitSession& session) : session(session) { add(1); }
+    ~Aside() { add(-1); }
+    Aside(const Aside&) = delete;
+    Aside& operator=(const Aside&) = delete;
+    void add(int n) const {
+      const std::lock_guard lock(session.mutex_);
+      session.aside_ += n;
+    }
+    SplitSession& session;
+  };
+  // What `work` returns, computed beside them.
+  template <class Work>
+  auto aside(Work&& work) {
+    const Aside mark(*this);
+    return on_own_thread([&] {
+      be_nice(niceness());
+      return work();
+    });
+  }
   void give_back(Result<TrialFrame> frame);
   void learn(const Proven& tried);
   Cluster cluster_of(const std::vector<int>& present) const;
@@ -129,17 +188,19 @@ class SplitSession final : public engine::Session {
   std::vector<int> present_members();
   Result<void> measure_members(std::vector<int>& present);
   Result<void> complete_member(int member);
+  bool borrow_profile(const std::vector<int>& measured);
   Result<profile::NodeRows> measure_member(int member);
   Result<std::shared_ptr<Crew>> gather(std::vector<int>& present);
   void give_up(const std::shared_ptr<Crew>& crew, const Error& why);
   void account(Crew& crew, std::uint64_t frame, double took_us);
+  void correct_by_deviation();
   bool count_link_deviation(const Crew& crew, const std::vector<std::vector<StepTime>>& reports);
   bool count_deviation(const Crew& crew, const std::vector<std::vector<StepTime>>& reports);
   std::unique_ptr<engine::RunOutputs> copy_out(const Crew::Outputs& outputs,
                                                std::span<const engine::OutputWanted> wanted) const;
   bool fits(std::span<const engine::InputView> inputs) const;
   int first_done() const;
-  double own_run_us(const Graph& graph, int times);
+  double own_run_us(int times);
 
   engine::Engine& engine_;
   const std::shared_ptr<engine::Session> own_;
@@ -151,14 +212,22 @@ class SplitSession final : public engine::Session {
 
   mutable std::mutex mutex_;
   std::condition_variable changed_, turn_;
-  bool in_trial_ = false;                   // a frame of one is under way; with the mutex held
-  double trial_limit_us_ = 0;               // what a Run on this node takes
-  std::shared_ptr<Crew> offered_;           // to the next Run, which is a trial's frame then
+  Guard guard_;
+  bool in_trial_ = false;                   // a frame that no Run asked for is under way
+  std::optional<Offer> offered_;            // to the next Run, which is a trial's frame then
   std::optional<Result<TrialFrame>> lent_;  // what became of it
   Nanoseconds last_run_{};                  // when it ended
+  int aside_ = 0;                           // how much is computed aside
   std::deque<double> own_took_us_;          // the last Runs here with nothing beside them
-  std::vector<std::vector<std::byte>> reference_;  // this node's outputs for a trial's inputs
-  std::shared_ptr<Crew> crew_, retired_;
+  // This node's own outputs for some inputs: of a Run of the program's, where Runs come.
+  bool wants_reference_ = false;
+  std::vector<std::vector<std::byte>> reference_inputs_, reference_;
+  std::shared_ptr<Crew> crew_;
+  std::vector<std::shared_ptr<Crew>> retired_;
+  double expected_us_ = 0, call_us_ = 0;  // of the plan in use (Offer)
+  std::deque<double> frames_us_;          // its last ones
+  // Runs have come at the same time; so the nodes are to open the whole model.
+  bool overlap_ = false, wants_whole_ = false;
   std::vector<std::shared_ptr<wire::RemoteSession>> whole_;  // by member
   std::vector<int> busy_;                                    // Runs under way, by member
   std::vector<double> speed_;                                // by member, of its profile (plan.h)
@@ -169,12 +238,15 @@ class SplitSession final : public engine::Session {
   std::vector<double> deviation_, link_deviation_;  // sums over frames
   int deviating_frames_ = 0;
   int deviations_to_replan_ = kDeviations, steady_frames_ = 0;
-  std::optional<Guard> guard_;
   // By member: a node that refused its part, or could not be linked up, is left out for a while.
   std::vector<Nanoseconds> shunned_until_, shunned_for_;
   std::string last_refusal_;
   static constexpr int kDeviations = 10;  // in a row, before the first new plan
+  // Of what is computed aside where Runs are on this node alone: a sixtieth of a core that they
+  // leave no time.
+  static constexpr int kAloneNiceness = 19;
   bool calibrated_ = false;
+  bool borrowed_profile_ = false;  // the host's
   int block_channels_ = 0;         // of rows between bands (blocked.h)
   std::vector<char> given_nodes_;  // measured_nodes as it was given
   SplitStatus status_;

@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+// Work that shall not slow what else this process does.
+#pragma once
+
+#include <optional>
+#include <thread>
+#include <type_traits>
+
+namespace outboard {
+
+// The calling thread's share of a processor beside other threads, as nice(1) has it: one of 19 has
+// a sixtieth of what one of 0 has. It holds for the thread and for those that it starts, and for
+// ever: only the privileged may go back. A system that refuses is no reason to stop.
+void be_nice(int nice);
+
+// What `work` returns, done by a thread of its own, which may be nice although its caller is not.
+template <class Work>
+std::invoke_result_t<Work> on_own_thread(Work&& work) {
+  std::optional<std::invoke_result_t<Work>> done;
+  std::thread([&] { done.emplace(work()); }).join();
+  return *std::move(done);
+}
+
+}  // namespace outboard
