@@ -139,8 +139,10 @@ Crew::~Crew() {
 Result<Crew::Outputs> Crew::run(std::span<const engine::InputView> inputs, Deadline deadline,
                                 Standstill standstill) {
   OB_TRY(const auto frame, part_->begin(inputs));
-  OB_TRY(auto views, part_->wait(frame, deadline, standstill));
-  return Outputs{std::move(views), frame};
+  auto views = part_->wait(frame, deadline, standstill);
+  if (views) return Outputs{*std::move(views), frame};
+  part_->abandon(frame);
+  return tl::make_unexpected(std::move(views).error());
 }
 
 void Crew::say_alive() {

@@ -56,8 +56,8 @@ class Crew {
     std::vector<std::span<const std::byte>> views;  // in the order of Graph::outputs
     std::uint64_t frame = 0;
   };
-  // Views hold until release(). A frame that has not ended in time is under way: the crew is to be
-  // failed.
+  // Views hold until release(). A frame that has not ended in time (kTimeout) is abandoned
+  // (part.h).
   Result<Outputs> run(std::span<const engine::InputView> inputs, Deadline deadline,
                       Standstill standstill = {});
   void release(const Outputs& outputs) { part_->release(outputs.frame); }

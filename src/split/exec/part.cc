@@ -210,6 +210,7 @@ void Part::finish(Context& c, int step) {
     if (--c.waits[at(next)] == 0) make_ready(c, next);
   if (--c.left > 0) return;
   c.active = false;
+  c.released |= std::exchange(c.abandoned, false);
   if (!steps_.is_host) send_report(c);
   changed_.notify_all();
 }
@@ -358,26 +359,37 @@ Result<std::uint64_t> Part::begin(std::span<const engine::InputView> inputs) {
   return static_cast<std::uint64_t>(frame);
 }
 
+// With the mutex held: of all links, what the other ends have.
+std::uint64_t Part::delivered_bytes() const {
+  std::uint64_t sum = 0;
+  for (const auto& link : links_)
+    if (link->connection != nullptr) sum += link->connection->stream().delivered_bytes();
+  return sum;
+}
+
 // Waits until it has ended, or is no longer waited for.
 bool Part::ended(const Context& c, Deadline deadline, const Standstill& standstill,
                  std::unique_lock<std::mutex>& lock) {
   const auto over = [&] { return failure_ || !c.active; };
+  if (deadline.is_never() && standstill.from.is_never()) {
+    changed_.wait(lock, over);
+    return true;
+  }
+  const Nanoseconds silence = standstill.silence;
+  std::optional<std::uint64_t> delivered;
+  // The first look is for comparison.
+  Nanoseconds look = standstill.from.is_never() ? Nanoseconds::max() : standstill.from.at - silence;
   for (;;) {
-    const Nanoseconds stands_still =
-        standstill.from.is_never()
-            ? standstill.from.at
-            : std::max(standstill.from.at,
-                       (computing_ ? Clock::monotonic().now() : Nanoseconds{moved_ns_}) +
-                           standstill.silence);
-    const Nanoseconds until = std::min(deadline.at, stands_still);
-    if (until == Nanoseconds::max()) {
-      changed_.wait(lock, over);
-      return true;
-    }
-    if (changed_.wait_until(lock, std::chrono::steady_clock::time_point(until), over)) return true;
+    const auto until = std::chrono::steady_clock::time_point(std::min(deadline.at, look));
+    if (changed_.wait_until(lock, until, over)) return true;
     const Nanoseconds now = Clock::monotonic().now();
     if (now >= deadline.at) return false;
-    if (!computing_ && now >= Nanoseconds{moved_ns_} + standstill.silence) return false;
+    const std::uint64_t there = delivered_bytes();
+    if (computing_ || (delivered && *delivered != there)) moved();
+    const Nanoseconds still = Nanoseconds{moved_ns_} + silence;
+    if (delivered && now >= standstill.from.at && now >= still) return false;
+    delivered = there;
+    look = std::max({standstill.from.at, still, now + std::chrono::milliseconds(1)});
   }
 }
 
@@ -409,6 +421,19 @@ void Part::release(std::uint64_t frame) {
   const std::lock_guard lock(mutex_);
   context_of(static_cast<std::int64_t>(frame)).released = true;
   changed_.notify_all();
+}
+
+void Part::abandon(std::uint64_t frame) {
+  const std::lock_guard lock(mutex_);
+  Context& c = context_of(static_cast<std::int64_t>(frame));
+  if (c.frame != static_cast<std::int64_t>(frame)) return;
+  (c.active ? c.abandoned : c.released) = true;
+  changed_.notify_all();
+}
+
+bool Part::has_abandoned() const {
+  const std::lock_guard lock(mutex_);
+  return std::any_of(contexts_.begin(), contexts_.end(), [](const auto& c) { return c.abandoned; });
 }
 
 std::vector<std::vector<StepTime>> Part::times(std::uint64_t frame, Deadline deadline) {

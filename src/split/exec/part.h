@@ -55,8 +55,8 @@ struct PartOptions {
   double pace = 0;
 };
 
-// When a frame in which nothing moves is no longer waited for: from then on, once neither rows have
-// come nor a call has been under way for so long.
+// When a frame in which nothing moves is no longer waited for: from then on, once for so long no
+// rows have come or left and no call was under way.
 struct Standstill {
   Deadline from = Deadline::never();
   Nanoseconds silence{0};
@@ -99,6 +99,10 @@ class Part {
   Result<std::vector<std::span<const std::byte>>> wait(std::uint64_t frame, Deadline deadline,
                                                        Standstill standstill = {});
   void release(std::uint64_t frame);
+  // Instead of release(), for a frame that is no longer waited for: it goes on, and what it makes
+  // is dropped. has_abandoned(): one is under way, and no other can begin in its place.
+  void abandon(std::uint64_t frame);
+  bool has_abandoned() const;
   std::uint64_t frames() const;  // that have begun
   // What the other participants said of a frame, and this one's own times; by participant. Waits
   // for reports that are still under way, at most until the deadline.
@@ -121,8 +125,9 @@ class Part {
   struct Context {
     std::int64_t frame = -1;
     bool active = false;
-    int left = 0;          // steps that are not done
-    bool released = true;  // the host has taken its outputs
+    int left = 0;            // steps that are not done
+    bool released = true;    // the host has taken its outputs
+    bool abandoned = false;  // nobody will
     std::vector<int> waits;
     std::vector<char> done;
     std::vector<StepTime> times;
@@ -152,6 +157,7 @@ class Part {
   void compute(Frames frames);
   bool ended(const Context& context, Deadline deadline, const Standstill& standstill,
              std::unique_lock<std::mutex>& lock);
+  std::uint64_t delivered_bytes() const;
   void moved() { moved_ns_ = Clock::monotonic().now().count(); }
   void send_all(int neighbour);
   Result<void> run_step(Context& context, int step);

@@ -49,8 +49,12 @@ bool SplitSession::runs_come() const {
 // plan's frames may lose.
 Result<SplitSession::TrialFrame> SplitSession::lent_frame(const Offer& plan) {
   constexpr double kRoom = 0.5;
+  constexpr std::chrono::seconds kStuck{2};
   std::unique_lock lock(mutex_);
-  while (runs_come() && guard_.room() < kRoom && !stop_requested_)
+  const auto stuck = [&] {
+    return plan.crew->part().has_abandoned() && now() - stuck_since_ < kStuck;
+  };
+  while (((runs_come() && guard_.room() < kRoom) || stuck()) && !stop_requested_)
     turn_.wait_for(lock, std::chrono::milliseconds(100));
   if (!runs_come()) return error(ErrorKind::kNotFound, "no Run comes");
   lent_.reset();
@@ -170,9 +174,13 @@ Result<SplitSession::Trial> SplitSession::try_out(const std::shared_ptr<Crew>& c
   std::vector<double> took;
   std::vector<std::vector<double>> tasks(at(crew->part().layout().tasks()));
   double spent_us = 0;
+  bool stood_still = false;
   for (int i = 0; i < kLeast || (i < kMost && spent_us < kTimeUs); ++i) {
     auto frame = lent_frame(offer);
     if (!frame && frame.error().kind == ErrorKind::kNotFound) frame = own_frame(*crew);
+    // A link may stand still for a moment.
+    if (!frame && frame.error().kind == ErrorKind::kTimeout && !std::exchange(stood_still, true))
+      frame = lent_frame(offer);
     if (!frame) return tl::make_unexpected(std::move(frame).error());
     spent_us += frame->took_us;
     took.push_back(frame->took_us);

@@ -54,12 +54,13 @@ class WatchedEngine final : public engine::ForwardingEngine {
       }
     }
     ++opened;
+    if (options.config_entries.contains("session.disable_prepacking")) ++unpacked;
     return ForwardingEngine::open_bytes(model, options);
   }
 
   std::string also;  // in the version
   bool takes_shared = true, refuses = false;
-  std::atomic<int> optimised{0}, opened{0};
+  std::atomic<int> optimised{0}, opened{0}, unpacked{0};
   std::vector<const std::byte*> shared;
   std::size_t shared_bytes = 0, model_bytes = 0;
 
@@ -155,6 +156,44 @@ TEST_F(KeptBands, AreOptimisedOnceAndGiveTheSameBits) {
   EXPECT_EQ(store->totals().added, 0u);
   EXPECT_GT(store->totals().found, 0u);
   EXPECT_LT(testing::difference(plain, testing::run_model(model_.bytes, model_.inputs)), 5e-4);
+}
+
+// The last layer multiplies one row: nobody packs its weights. Turned ones ([10, K] in the model,
+// [K, 10] in the band) give the same result.
+TEST_F(KeptBands, OfAFullyConnectedLayerHaveItsWeightsAsOneRowReadsThem) {
+  testing::ModelWriter m(6, 17);
+  const std::string flat = m.node("Flatten", {m.node("Relu", {m.input("image", {1, 8, 12, 5})})});
+  m.output(m.node("Gemm", {flat, m.weights({10, 8 * 12 * 5}), m.weights({10})}));
+  auto& turned = *m.last().add_attribute();
+  turned.set_name("transB");
+  turned.set_type(onnx::AttributeProto::INT);
+  turned.set_i(1);
+  model_ = {m.bytes(), m.random_inputs(), "a head whose weights are turned"};
+  graph_ = testing::graph_of_bytes(model_.bytes);
+  program_ = program({1, 1});
+  const Values whole = testing::run_model(model_.bytes, model_.inputs);
+  const OwnFolder folder;
+  for (const auto& store : {std::shared_ptr<BandStore>(), open_store(folder.path())}) {
+    engine_->unpacked = 0;
+    EXPECT_LT(testing::difference(result(store, *engine_), whole), 5e-4);
+    EXPECT_GE(engine_->unpacked, 2);  // each node's part of it
+    EXPECT_LT(engine_->unpacked, engine_->opened);
+  }
+  int heads = 0;
+  for (const Op& op : graph_->ops) {
+    if (op.type != "Gemm" || op.phase == Phase::kCombine) continue;
+    ++heads;
+    EXPECT_TRUE(multiplies_one_row(*graph_, op));
+    std::vector<TensorRows> wanted = {{op.outputs[0], {0, 1}}};
+    const std::vector<SlotRows> slots = {{op.outputs[0], {{0, 6}, {6, 12}}}};
+    const auto band = emit_band(*graph_, op.unit, op.unit + 1, wanted, slots);
+    ASSERT_TRUE(band) << band.error().message;
+    onnx::ModelProto model;
+    ASSERT_TRUE(model.ParseFromString(band->bytes));
+    for (const auto& node : model.graph().node())
+      for (const auto& attribute : node.attribute()) EXPECT_NE(attribute.name(), "transB");
+  }
+  EXPECT_EQ(heads, 1);
 }
 
 TEST_F(KeptBands, AreMadeAnewWhereAFileIsDamagedOrCutOff) {

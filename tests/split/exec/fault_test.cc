@@ -55,6 +55,60 @@ TEST(PartFaults, EveryExchangeMayBeTheLast) {
   EXPECT_GE(failed, messages - 1);
 }
 
+// A frame in which a node stands still is not waited for until its deadline.
+TEST(PartFaults, AFrameThatStandsStillIsGivenUpLongBeforeItsDeadline) {
+  if (!test_engine()) GTEST_SKIP() << "no ONNX Runtime: NOTHING OF THIS WAS TESTED";
+  const RandomModel model = random_image_model(12);
+  const auto graph = graph_of_bytes(model.bytes);
+  const Cluster nodes = slow_nodes(2);
+  const auto [program, host] = numbered(baseline(Scheme::kDpfp, *graph, nodes), nodes);
+  const auto faults = std::make_shared<Faults>();
+  auto cluster =
+      make_cluster(graph, program, host, Transport::kPair, {},
+                   [&](std::unique_ptr<wire::Stream> stream, int from, int) {
+                     return from == host ? std::move(stream) : faults->wrap(std::move(stream));
+                   });
+  ASSERT_TRUE(cluster) << cluster.error().message;
+  ASSERT_TRUE((*cluster)->run(model.inputs, Deadline::in(std::chrono::seconds(60))));
+  faults->arm(Fault::kStopped, 1);
+  exec::Part& part = *(*cluster)->parts[static_cast<std::size_t>(host)];
+  std::vector<engine::InputView> views;
+  for (const int t : graph->inputs) {
+    const Value& v = model.inputs.at(graph->tensors[static_cast<std::size_t>(t)].name);
+    views.push_back({engine::ElementType::kFloat, v.shape, std::as_bytes(std::span(v.floats)), {}});
+  }
+  const auto frame = part.begin(views);
+  ASSERT_TRUE(frame) << frame.error().message;
+  const Nanoseconds begin = Clock::monotonic().now();
+  const auto got = part.wait(*frame, Deadline::in(std::chrono::minutes(10)),
+                             {Deadline{begin}, std::chrono::milliseconds(50)});
+  ASSERT_FALSE(got);
+  EXPECT_EQ(got.error().kind, ErrorKind::kTimeout);
+  EXPECT_LT(Clock::monotonic().now() - begin, std::chrono::minutes(5));
+  EXPECT_GE(part.idle_for(), std::chrono::milliseconds(50));
+  faults->heal();
+}
+
+// A program whose Runs go on: they are the frames of the plan's trial, and the reference is one of
+// them.
+TEST_F(SplitSessions, GetAPlanWhileTheirProgramGoesOn) {
+  std::vector<std::unique_ptr<TestNode>> nodes;
+  auto o = options(nodes, 2);
+  o.always = false;
+  o.least_gain = 0;
+  o.plan_after_runs = 3;
+  o.corrections = 1;
+  const auto session = open(std::move(o));
+  const Deadline limit = Deadline::in(std::chrono::seconds(200));
+  while (session->status().split_runs < 3 && Clock::monotonic().now() < limit.at)
+    EXPECT_LT(run(*session), 5e-4);
+  const auto status = session->status();
+  EXPECT_GE(status.split_runs, 3u) << status.state;
+  EXPECT_LE(status.difference, exec::kRounding);
+  EXPECT_GE(status.own_runs, 3u);
+  EXPECT_LT(run(*session), 5e-4);
+}
+
 TEST_F(SplitSessions, ComputeTogetherOverTcpAndGiveTheWholeResult) {
   std::vector<std::unique_ptr<TestNode>> nodes;
   const auto session = open(options(nodes, 3));

@@ -121,6 +121,23 @@ TEST(PartFrames, SeveralAtOnceDoNotMix) {
   }
 }
 
+// The first frame by a thread that is nice, the others by the one that is not.
+TEST(PartFrames, TheFirstMayBeComputedAside) {
+  if (!test_engine()) GTEST_SKIP() << "no ONNX Runtime: NOTHING OF THIS WAS TESTED";
+  const RandomModel model = random_image_model(7);
+  const auto graph = graph_of_bytes(model.bytes);
+  const Cluster nodes = equal_nodes(2, 1e7);
+  const auto [program, host] = numbered(baseline(Scheme::kDpfp, *graph, nodes), nodes);
+  auto cluster = make_cluster(graph, program, host, Transport::kPair, {.first_frame_niceness = 19});
+  ASSERT_TRUE(cluster) << cluster.error().message;
+  const Values whole = run_model(model.bytes, model.inputs);
+  for (int i = 0; i < 4; ++i) {
+    const auto got = (*cluster)->run(model.inputs, Deadline::in(std::chrono::seconds(60)));
+    ASSERT_TRUE(got) << got.error().message;
+    EXPECT_LT(difference(*got, whole), 5e-4) << "frame " << i;
+  }
+}
+
 std::shared_ptr<wire::Connection> some_connection() {
   return std::make_shared<wire::Connection>(wire::make_stream_pair().first);
 }
