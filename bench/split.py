@@ -278,9 +278,10 @@ def links_of(nodes, name, folder, profile):
     return LINKS[nodes.count, nodes.mbps]
 
 
-def stolen_s():
-    """Processor time that this machine's host gave to others, of all cores, so far."""
-    return int(pathlib.Path("/proc/stat").read_text().split()[8]) / os.sysconf("SC_CLK_TCK")
+def stolen_s(cores="cpu"):
+    """Processor time that this machine's host gave to others, of all cores or of one, so far."""
+    lines = (line.split() for line in pathlib.Path("/proc/stat").read_text().splitlines())
+    return next(int(line[8]) for line in lines if line[0] == cores) / os.sysconf("SC_CLK_TCK")
 
 
 def measure_row(key, name, scheme, nodes, path, folder, quick):
@@ -389,6 +390,7 @@ class Session:
     """A server on the first node, and a program that makes Runs there."""
 
     def __init__(self, nodes, name, folder, *arguments):
+        self.stolen = []
         self.log = os.path.join(folder, f"host{len(arguments)}.log")
         ready, socket = os.path.join(folder, f"ready-host{len(arguments)}"), f"unix:{folder}/host{len(arguments)}"
         with open(self.log, "wb") as log:
@@ -413,10 +415,12 @@ class Session:
         return self.said().count("split plan in use")
 
     def frames(self, count):
-        """Times in ms of so many Runs."""
+        """Times in ms of so many Runs; what of them the first core was lent to others goes into `stolen`."""
         times = []
         while len(times) < count:
+            before = stolen_s("cpu0")
             line = self.client.stdout.readline().strip()
+            self.stolen.append(1e3 * (stolen_s("cpu0") - before))
             if not line:
                 raise RuntimeError(f"a Run failed after {len(times)}: {self.said()[-500:]}")
             if line == "wrong":
@@ -471,6 +475,7 @@ def changes(quick):
             burner.kill()
             burner.wait()
             phase("peer back", longest)
+            lent = session.stolen
             sessions.pop().end()
             single += alone()  # again, because the machine may have become another one meanwhile
     finally:
@@ -480,7 +485,7 @@ def changes(quick):
         for session in sessions:
             session.end()
         shutil.rmtree(folder, ignore_errors=True)
-    return {"model": name, "single_ms": Samples(single).median, "alone": single, "phases": phases, "stolen_s": stolen_s() - stolen}
+    return {"model": name, "single_ms": Samples(single).median, "alone": single, "phases": phases, "lent_ms": lent, "stolen_s": stolen_s() - stolen}
 
 
 def report_changes(bench, row):
@@ -494,7 +499,9 @@ def report_changes(bench, row):
     def slowest(times):
         return min(20 * single / sum(times[i:i + 20]) for i in range(len(times) - 19))
     bench.row(f"{name}/changes/slowest 20 frames", slowest(frames), "x", "higher", goal=0.97)
-    # What the machine's own noise makes of the same.
+    # What the machine's own noise makes of it, and of as many Runs of one node.
+    bench.row(f"{name}/changes/slowest 20 frames, less what its core was lent to others",
+              slowest([took - lent for took, lent in zip(frames, row["lent_ms"])]), "x", "higher", goal=0.97)
     bench.row(f"{name}/changes/slowest 20 Runs of one node, without peers", slowest(row["alone"]), "x", "higher")
     bench.row(f"{name}/changes/lent to others meanwhile", row["stolen_s"], "s", "lower")
 

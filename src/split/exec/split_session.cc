@@ -114,8 +114,10 @@ SplitSession::Way SplitSession::choose(std::span<const engine::InputView> inputs
   std::unique_lock lock(mutex_);
   way.undisturbed = !in_trial_;
   // A frame of a trial tells nothing beside a Run; no Run waits for longer than one of its own.
+  ++waiting_;
   turn_.wait_for(lock, std::chrono::duration<double, std::micro>(guard_.one_node_us()),
                  [&] { return !in_trial_; });
+  --waiting_;
   way.alone = std::all_of(busy_.begin(), busy_.end(), [](int n) { return n == 0; });
   way.undisturbed &= way.alone;
   ++runs_;

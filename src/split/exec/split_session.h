@@ -217,6 +217,7 @@ class SplitSession final : public engine::Session {
   std::optional<Offer> offered_;            // to the next Run, which is a trial's frame then
   std::optional<Result<TrialFrame>> lent_;  // what became of it
   Nanoseconds last_run_{};                  // when it ended
+  int waiting_ = 0;                         // Runs for a frame of a trial
   Nanoseconds stuck_since_{};               // when a frame last did not end in time
   int aside_ = 0;                           // how much is computed aside
   std::deque<double> own_took_us_;          // the last Runs here with nothing beside them

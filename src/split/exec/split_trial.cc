@@ -40,7 +40,8 @@ void add_times(const std::vector<std::vector<StepTime>>& reports,
 // Whether the program's Runs follow each other, so that a trial need not wait for one in vain. With
 // the mutex held.
 bool SplitSession::runs_come() const {
-  const bool under_way = std::any_of(busy_.begin(), busy_.end(), [](int n) { return n > 0; });
+  const bool under_way =
+      waiting_ > 0 || std::any_of(busy_.begin(), busy_.end(), [](int n) { return n > 0; });
   return last_run_ != Nanoseconds{} && (under_way || us_since(last_run_) < guard_.one_node_us());
 }
 
@@ -68,8 +69,7 @@ Result<SplitSession::TrialFrame> SplitSession::lent_frame(const Offer& plan) {
       error(ErrorKind::kInternal, "a Run that was lent to a trial has not come back"));
 }
 
-// One of our own, when the program's Runs that are under way have ended; the next ones wait a
-// moment.
+// One of our own, where no Runs come; should one come now, it waits for a moment.
 Result<SplitSession::TrialFrame> SplitSession::own_frame(Crew& crew) {
   {
     std::unique_lock lock(mutex_);
