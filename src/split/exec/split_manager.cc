@@ -59,9 +59,28 @@ SplitSession::~SplitSession() {
            status_.rescued_runs, status_.plans);
 }
 
+// Whether a Run takes long enough to be split: by the program's Runs, or once the graph is there by
+// some of our own.
+Result<void> SplitSession::check_worth() {
+  if (options_.least_single_us <= 0) return {};
+  double own_us = 0;
+  {
+    const std::lock_guard lock(mutex_);
+    if (own_took_us_.empty() && !graph_) return {};
+    own_us = median({own_took_us_.begin(), own_took_us_.end()});
+  }
+  if (own_us <= 0) own_us = one_node_us();
+  const std::lock_guard lock(mutex_);
+  guard_.one_node_takes(own_us);
+  if (own_us >= options_.least_single_us) return {};
+  return error(ErrorKind::kUnimplemented, "the model takes {:.1f} ms, too little to be split",
+               own_us / 1e3);
+}
+
 // Once: the graph, the model's package, and which of the session's outputs is which.
 Result<void> SplitSession::prepare() {
   if (graph_) return {};
+  OB_CHECK_OK(check_worth());
   ShapeMap shapes;
   for (const auto& in : info().inputs) {
     if (!in.has_shape ||
@@ -93,13 +112,7 @@ Result<void> SplitSession::prepare() {
     output_of_ = std::move(output_of);
     graph_ = graph;
   }
-  if (options_.least_single_us <= 0) return {};
-  const double own_us = one_node_us();
-  const std::lock_guard lock(mutex_);
-  guard_.one_node_takes(own_us);
-  if (own_us >= options_.least_single_us) return {};
-  return error(ErrorKind::kUnimplemented, "the model takes {:.1f} ms, too little to be split",
-               own_us / 1e3);
+  return check_worth();
 }
 
 // Sets up the best plan for whoever takes part. A node that refuses is left out, and the others

@@ -251,8 +251,14 @@ Result<std::unique_ptr<engine::RunOutputs>> SplitSession::run(
   }
   auto ran = run_here(way, inputs, outputs, control);
   if (!way.alone || (way.undisturbed && !way.crew)) return ran;
-  const std::lock_guard lock(mutex_);
-  guard_.run_took(us_since(arrived));  // with the frame that it waited for, or that came to nothing
+  bool again = false;
+  {
+    const std::lock_guard lock(mutex_);
+    again = way.crew && way.crew == crew_ && guard_.spent() && !options_.always;
+    // With the frame that it waited for, or that came to nothing.
+    guard_.run_took(us_since(arrived));
+  }
+  if (again) give_up(way.crew, {ErrorKind::kTimeout, "frames do not end in time", 0});
   return ran;
 }
 

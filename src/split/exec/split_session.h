@@ -90,6 +90,7 @@ class SplitSession final : public engine::Session {
                SplitOptions options);
   void manage();
   Result<void> prepare();
+  Result<void> check_worth();
   Result<void> establish();
   void shun(int member, const Error& why);
   void wait_before_next_plan();
@@ -148,6 +149,7 @@ class SplitSession final : public engine::Session {
   Result<std::shared_ptr<Crew>> set_up(const Program& program, int* culprit);
   Result<Trial> try_out(const std::shared_ptr<Crew>& crew, const Foretold& plan);
   Result<void> compare_first_frame(Crew& crew);
+  Result<TrialFrame> next_frame(const Offer& plan);
   Result<TrialFrame> lent_frame(const Offer& plan);
   Result<TrialFrame> own_frame(Crew& crew);
   Result<void> compare(const Crew::Outputs& outputs);

@@ -69,6 +69,19 @@ Result<SplitSession::TrialFrame> SplitSession::lent_frame(const Offer& plan) {
       error(ErrorKind::kInternal, "a Run that was lent to a trial has not come back"));
 }
 
+// A Run that takes long keeps the next one from coming: that is no reason for a frame of our own.
+Result<SplitSession::TrialFrame> SplitSession::next_frame(const Offer& plan) {
+  for (;;) {
+    auto frame = lent_frame(plan);
+    if (frame || frame.error().kind != ErrorKind::kNotFound || stop_requested_) return frame;
+    {
+      const std::lock_guard lock(mutex_);
+      if (runs_come()) continue;
+    }
+    return own_frame(*plan.crew);
+  }
+}
+
 // One of our own, where no Runs come; should one come now, it waits for a moment.
 Result<SplitSession::TrialFrame> SplitSession::own_frame(Crew& crew) {
   {
@@ -176,11 +189,10 @@ Result<SplitSession::Trial> SplitSession::try_out(const std::shared_ptr<Crew>& c
   double spent_us = 0;
   bool stood_still = false;
   for (int i = 0; i < kLeast || (i < kMost && spent_us < kTimeUs); ++i) {
-    auto frame = lent_frame(offer);
-    if (!frame && frame.error().kind == ErrorKind::kNotFound) frame = own_frame(*crew);
+    auto frame = next_frame(offer);
     // A link may stand still for a moment.
     if (!frame && frame.error().kind == ErrorKind::kTimeout && !std::exchange(stood_still, true))
-      frame = lent_frame(offer);
+      frame = next_frame(offer);
     if (!frame) return tl::make_unexpected(std::move(frame).error());
     spent_us += frame->took_us;
     took.push_back(frame->took_us);
