@@ -2,9 +2,10 @@
 // Work that shall not slow what else this process does.
 #pragma once
 
-#include <optional>
+#include <future>
 #include <thread>
 #include <type_traits>
+#include <utility>
 
 namespace outboard {
 
@@ -16,9 +17,10 @@ void be_nice(int nice);
 // What `work` returns, done by a thread of its own, which may be nice although its caller is not.
 template <class Work>
 std::invoke_result_t<Work> on_own_thread(Work&& work) {
-  std::optional<std::invoke_result_t<Work>> done;
-  std::thread([&] { done.emplace(work()); }).join();
-  return *std::move(done);
+  std::packaged_task<std::invoke_result_t<Work>()> task(std::forward<Work>(work));
+  auto done = task.get_future();
+  std::thread(std::move(task)).join();
+  return done.get();
 }
 
 }  // namespace outboard

@@ -206,7 +206,7 @@ Result<profile::NodeRows> measure_rows(engine::Engine& engine, const Graph& grap
              cold_us.back());
     curve = profile::without_call(std::move(curve), node.call_us);
     whole_us += curve.time_us.back();
-    // Two units may share a name (the halves of a divided reduction): the heavier one keeps it.
+    // Two units may share a name, as two operators may: the heavier one keeps it.
     auto& kept = node.units[unit.name];
     if (kept.rows.empty() || kept.time_us.back() < curve.time_us.back()) kept = std::move(curve);
   }

@@ -485,7 +485,11 @@ void Builder::sort_into_units() {
     if (work(op) > work(ops[static_cast<std::size_t>(unit.heaviest_op)])) unit.heaviest_op = i;
     for (const auto& in : op.inputs) unit.hard_border |= needs_hard_border(graph_, op, in);
   }
-  for (auto& unit : graph_.units) unit.name = ops[static_cast<std::size_t>(unit.heaviest_op)].name;
+  // The halves of a divided reduction have one name, and nothing else in common: profiles go by it.
+  for (auto& unit : graph_.units) {
+    const Op& op = ops[static_cast<std::size_t>(unit.heaviest_op)];
+    unit.name = op.phase == Phase::kCombine ? op.name + "/combined" : op.name;
+  }
 }
 
 // Dimensions come from the model, or from the host of a split inference; what follows adds sizes up
