@@ -5,6 +5,7 @@
 
 #include <filesystem>
 #include <fstream>
+#include <set>
 
 #include "split/graph/attributes.h"
 #include "split/graph/emit.h"
@@ -143,6 +144,21 @@ TEST(Graph, KeepsBranchesOfOneDepthInOneUnit) {
   const auto g = build(m.bytes());
   ASSERT_TRUE(g.has_value());
   EXPECT_EQ(g->units.size(), 3U);  // 1x1s; all 3x3s and the concat; the last 3x3
+}
+
+// A profile goes by units' names: the sum of a divided layer's parts must not be taken for the
+// layer.
+TEST(Graph, GivesTheHalvesOfADividedReductionNamesOfTheirOwn) {
+  ModelWriter m;
+  const std::string flat = m.node("Flatten", {m.input("x", {1, 4, 12, 6})});
+  m.output(m.node("Gemm", {flat, m.weights({4 * 12 * 6, 10})}));
+  const auto g = build(m.bytes());
+  ASSERT_TRUE(g) << g.error().message;
+  std::set<std::string> names;
+  for (const auto& unit : g->units) EXPECT_TRUE(names.insert(unit.name).second) << unit.name;
+  const Unit& last = g->units.back();
+  EXPECT_EQ(g->ops[static_cast<std::size_t>(last.heaviest_op)].phase, Phase::kCombine);
+  EXPECT_TRUE(last.name.ends_with("/combined")) << last.name;
 }
 
 TEST(Graph, EndsARegionAtWhatHasNoRowRule) {
