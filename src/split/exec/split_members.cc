@@ -115,7 +115,9 @@ Result<void> SplitSession::measure_members(std::vector<int>& present) {
   const auto n = options_.members.size();
   std::vector<int> measured;
   // This node last: it may go by what the others have found.
-  std::stable_partition(present.begin(), present.end(), [&](int m) { return m != options_.host; });
+  std::sort(present.begin(), present.end(), [&](int a, int b) {
+    return std::pair(a == options_.host, a) < std::pair(b == options_.host, b);
+  });
   for (int m : present) {
     if (m == options_.host && borrow_profile(measured)) {
       measured.push_back(m);
