@@ -176,6 +176,7 @@ void SplitSession::set_expected(const Program& program, const Foretold& plan) {
 Result<void> SplitSession::put_in_use(const Proven& proven, const std::vector<int>& present) {
   const auto& [crew, plan, trial] = proven;
   const std::lock_guard lock(mutex_);
+  present_ = present;
   if (!options_.always && trial.took_us * options_.least_gain > status_.single_us)
     return error(ErrorKind::kRefused,
                  "the plan over {} nodes takes {:.1f} ms and this node alone {:.1f}",
@@ -192,7 +193,6 @@ Result<void> SplitSession::put_in_use(const Proven& proven, const std::vector<in
   call_us_ = plan.longest_call_us();
   status_.state = fmt::format("split over {} nodes", crew->program().size());
   set_expected(crew->program(), plan);
-  present_ = present;
   if (crew_) retired_.push_back(std::move(crew_));
   crew_ = crew;
   replan_ = false;

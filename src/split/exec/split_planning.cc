@@ -154,7 +154,7 @@ Result<SplitSession::Proven> SplitSession::rival(const std::vector<int>& present
 Result<void> SplitSession::check_against_present(const Program& program,
                                                  const std::vector<int>& present) {
   const auto used = crew();
-  if (!used) return {};
+  if (!used || options_.always) return {};
   for (const int member : used->program().participants)
     if (std::find(present.begin(), present.end(), member) == present.end()) return {};
   const Foretold now = foretell(used->program(), present);
@@ -163,6 +163,7 @@ Result<void> SplitSession::check_against_present(const Program& program,
   {
     const std::lock_guard lock(mutex_);
     if (crew_ == used) set_expected(used->program(), now);
+    present_ = present;  // whoever is back was thought of
   }
   return error(ErrorKind::kRefused,
                "of a new plan {:.1f} ms are expected, and of the one in use {:.1f}",

@@ -256,7 +256,7 @@ class SplitSession final : public engine::Session {
   SplitStatus status_;
   bool settled_ = false, replan_ = false;
   std::uint64_t runs_ = 0;
-  std::vector<int> present_;  // members when the plan was made
+  std::vector<int> present_;  // members when a plan was last thought of
   std::atomic<bool> stop_requested_{false};
   Nanoseconds next_try_{}, backoff_{};
   std::thread manager_;
