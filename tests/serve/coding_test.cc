@@ -87,7 +87,9 @@ TEST(CodedTensors, EveryModeBothWays) {
     const Coded coded(mode);
     const auto account = coded.echo(x);
     const auto raw = static_cast<double>(x.size() * sizeof(float));
-    EXPECT_EQ(wire::names_of(account.codings), name);
+    // Bytes that zstd leaves as they are: by the speeds of a busy machine, auto may have it try.
+    const std::string names = wire::names_of(account.codings);
+    EXPECT_TRUE(names == name || (mode == CodingMode::kAuto && names.starts_with(name))) << names;
     EXPECT_LT(static_cast<double>(account.bytes_sent), raw * most) << name;
     EXPECT_LT(static_cast<double>(account.bytes_received), raw * most) << name;
     EXPECT_NEAR(static_cast<double>(account.raw_bytes_sent), raw, 200);

@@ -14,10 +14,16 @@ namespace {
 constexpr std::int64_t kSide = 192;  // of the synthetic picture: 144 KiB of floats
 constexpr std::uint32_t kAllCompressors = 1u << 0 | 1u << 1 | 1u << 2;
 
+// The shortest of three: another program that has the processor in one of them says nothing of the
+// coding, and what is measured here decides what a session's first tensors travel in.
 std::uint64_t time_ns(const auto& work) {
-  const Nanoseconds begin = Clock::monotonic().now();
-  work();
-  return static_cast<std::uint64_t>((Clock::monotonic().now() - begin).count());
+  Nanoseconds shortest = Nanoseconds::max();
+  for (int i = 0; i < 3; ++i) {
+    const Nanoseconds begin = Clock::monotonic().now();
+    work();
+    shortest = std::min(shortest, Clock::monotonic().now() - begin);
+  }
+  return static_cast<std::uint64_t>(shortest.count());
 }
 
 // A plane of 8-bit pixels, smooth with a little noise, as floats.
