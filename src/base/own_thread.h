@@ -9,10 +9,11 @@
 
 namespace outboard {
 
-// The calling thread's share of a processor beside other threads, as nice(1) has it: one of 19 has
-// a sixtieth of what one of 0 has. It holds for the thread and for those that it starts, and for
-// ever: only the privileged may go back. A system that refuses is no reason to stop.
-void be_nice(int nice);
+// Gives the calling thread a smaller share of a processor than this process's first thread has, by
+// so many levels of nice(1): nineteen leave it a sixtieth of what that one gets. It holds for the
+// thread and for those that it starts, and for ever: only the privileged may go back. A system that
+// refuses is no reason to stop.
+void be_nice(int levels);
 
 // What `work` returns, done by a thread of its own, which may be nice although its caller is not.
 template <class Work>
