@@ -71,11 +71,10 @@ Result<Inputs> make_inputs(const RunArguments& a, const split::Graph& graph) {
     else
       return error(ErrorKind::kInvalid, "the input ({}) must be NAME=FILE", text);
   }
-  Inputs out;
-  for (int i : graph.inputs) {
-    const auto& t = graph.tensors[at(i)];
-    const auto type = static_cast<engine::ElementType>(t.element_type);
-    auto& bytes = out.memory.emplace_back(split::exec::plausible_bytes(type, t.shape));
+  Inputs out{split::exec::plausible_inputs(graph), {}};
+  for (std::size_t i = 0; i < graph.inputs.size(); ++i) {
+    const auto& t = graph.tensors[at(graph.inputs[i])];
+    auto& bytes = out.memory[i];
     if (const auto file = files.find(t.name); file != files.end()) {
       OB_TRY(auto read, read_tensor(file->second));
       if (read.size() != bytes.size())
@@ -83,8 +82,8 @@ Result<Inputs> make_inputs(const RunArguments& a, const split::Graph& graph) {
                      file->second, read.size(), t.name, bytes.size());
       bytes = std::move(read);
     }
-    out.views.push_back({type, t.shape, bytes, {}});
   }
+  out.views = split::exec::input_views(graph, out.memory);
   return out;
 }
 

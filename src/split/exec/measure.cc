@@ -171,6 +171,25 @@ std::vector<std::byte> plausible_bytes(engine::ElementType type,
   return bytes;
 }
 
+std::vector<std::vector<std::byte>> plausible_inputs(const Graph& graph) {
+  std::vector<std::vector<std::byte>> memory;
+  for (const int i : graph.inputs) {
+    const Tensor& t = graph.tensors[at(i)];
+    memory.push_back(plausible_bytes(static_cast<engine::ElementType>(t.element_type), t.shape));
+  }
+  return memory;
+}
+
+std::vector<engine::InputView> input_views(const Graph& graph,
+                                           std::span<const std::vector<std::byte>> memory) {
+  std::vector<engine::InputView> views;
+  for (std::size_t i = 0; i < graph.inputs.size(); ++i) {
+    const Tensor& t = graph.tensors[at(graph.inputs[i])];
+    views.push_back({static_cast<engine::ElementType>(t.element_type), t.shape, memory[i], {}});
+  }
+  return views;
+}
+
 Result<profile::NodeRows> measure_rows(engine::Engine& engine, const Graph& graph,
                                        const RowsOptions& asked, const std::atomic<bool>& stop,
                                        const std::function<void(const std::string&)>& progress) {

@@ -6,7 +6,9 @@
 
 #include <atomic>
 #include <functional>
+#include <span>
 #include <string>
+#include <vector>
 
 #include "base/clock.h"
 #include "engine/engine.h"
@@ -18,6 +20,12 @@ namespace outboard::split::exec {
 // A tensor to try a model with: floats in [0, 1), always the same ones; of other types zeros.
 std::vector<std::byte> plausible_bytes(engine::ElementType type,
                                        std::span<const std::int64_t> dims);
+
+// The same for each input of a graph; and such tensors as the engine takes them, which views the
+// memory.
+std::vector<std::vector<std::byte>> plausible_inputs(const Graph& graph);
+std::vector<engine::InputView> input_views(const Graph& graph,
+                                           std::span<const std::vector<std::byte>> memory);
 
 double us_since(Nanoseconds start);  // by the monotonic clock
 

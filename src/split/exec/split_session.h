@@ -157,7 +157,6 @@ class SplitSession final : public engine::Session {
   void keep_reference(std::span<const engine::InputView> inputs,
                       std::span<const engine::OutputWanted> wanted,
                       const engine::RunOutputs& outputs);
-  std::vector<engine::InputView> reference_inputs() const;
   bool runs_come() const;
   double one_node_us();
   int niceness();

@@ -92,7 +92,8 @@ Result<SplitSession::TrialFrame> SplitSession::own_frame(Crew& crew) {
     });
   }
   const Nanoseconds start = now();
-  auto outputs = crew.run(reference_inputs(), Deadline::in(std::chrono::seconds(60)));
+  auto outputs =
+      crew.run(input_views(*graph_, reference_inputs_), Deadline::in(std::chrono::seconds(60)));
   const double took_us = us_since(start);
   {
     const std::lock_guard lock(mutex_);
@@ -111,7 +112,7 @@ Result<void> SplitSession::compare_first_frame(Crew& crew) {
   const Deadline limit = Deadline::in(std::chrono::minutes(10));
   Nanoseconds next_alive = now() + kAlive;
   const Aside aside(*this);
-  OB_TRY(const std::uint64_t frame, crew.part().begin(reference_inputs()));
+  OB_TRY(const std::uint64_t frame, crew.part().begin(input_views(*graph_, reference_inputs_)));
   for (;;) {
     auto views = crew.part().wait(frame, Deadline::in(kLook));
     if (views) {
@@ -141,16 +142,6 @@ Result<void> SplitSession::compare(const Crew::Outputs& outputs) {
                off);
 }
 
-std::vector<engine::InputView> SplitSession::reference_inputs() const {
-  std::vector<engine::InputView> views;
-  for (std::size_t i = 0; i < graph_->inputs.size(); ++i) {
-    const Tensor& t = graph_->tensors[at(graph_->inputs[i])];
-    views.push_back(
-        {static_cast<engine::ElementType>(t.element_type), t.shape, reference_inputs_[i], {}});
-  }
-  return views;
-}
-
 // This node's own outputs, once: of a Run that the program asks for, or of one of our own.
 Result<void> SplitSession::make_reference() {
   {
@@ -160,17 +151,14 @@ Result<void> SplitSession::make_reference() {
       if (turn_.wait_for(lock, as_us(3 * guard_.one_node_us())) == std::cv_status::timeout) break;
     wants_reference_ = false;
     if (!reference_.empty()) return {};
-    reference_inputs_.clear();
-    for (const int i : graph_->inputs) {
-      const Tensor& t = graph_->tensors[at(i)];
-      reference_inputs_.push_back(
-          plausible_bytes(static_cast<engine::ElementType>(t.element_type), t.shape));
-    }
+    reference_inputs_ = plausible_inputs(*graph_);
   }
   std::vector<engine::OutputWanted> wanted;
   wanted.reserve(output_of_.size());
   for (int o : output_of_) wanted.push_back({static_cast<std::uint32_t>(o), nullptr});
-  OB_TRY(const auto own, aside([&] { return own_->run(reference_inputs(), wanted, nullptr); }));
+  OB_TRY(const auto own, aside([&] {
+           return own_->run(input_views(*graph_, reference_inputs_), wanted, nullptr);
+         }));
   const std::lock_guard lock(mutex_);
   for (const auto& v : own->values()) reference_.emplace_back(v.data.begin(), v.data.end());
   return {};
@@ -234,13 +222,8 @@ double SplitSession::one_node_us() {
 }
 
 double SplitSession::own_run_us(int times) {
-  std::vector<std::vector<std::byte>> memory;
-  std::vector<engine::InputView> inputs;
-  for (int i : graph_->inputs) {
-    const Tensor& t = graph_->tensors[at(i)];
-    const auto type = static_cast<engine::ElementType>(t.element_type);
-    inputs.push_back({type, t.shape, memory.emplace_back(plausible_bytes(type, t.shape)), {}});
-  }
+  const auto memory = plausible_inputs(*graph_);
+  const auto inputs = input_views(*graph_, memory);
   std::vector<engine::OutputWanted> wanted;
   wanted.reserve(info().outputs.size());
   for (std::uint32_t i = 0; i < info().outputs.size(); ++i) wanted.push_back({i, nullptr});
