@@ -73,24 +73,22 @@ std::string in_common(const engine::Engine& engine, const Graph& graph,
                      options.channels, options.threads, describe(graph));
 }
 
+bool is_convolution(const Op& op) { return op.type.starts_with("Conv"); }
+
 // Whether the engine's layout matters in these units; a band without convolutions it leaves as it
 // is.
 bool has_convolutions(const Graph& graph, const BandRequest& band) {
-  const auto begin = graph.ops.begin() + graph.units[at(band.first_unit)].first_op;
-  const auto end = graph.ops.begin() + graph.units[at(band.end_unit) - 1].end_op;
-  return std::any_of(begin, end, [](const Op& op) { return op.type.starts_with("Conv"); });
+  return std::ranges::any_of(graph.ops_of(band.first_unit, band.end_unit), is_convolution);
 }
 
 // Whether packing weights for the engine's kernels is in vain (emit.h); a band with others is
 // better off with it.
 bool multiplies_single_rows(const Graph& graph, const BandRequest& band) {
-  const auto begin = graph.ops.begin() + graph.units[at(band.first_unit)].first_op;
-  const auto end = graph.ops.begin() + graph.units[at(band.end_unit) - 1].end_op;
-  bool single = false, others = has_convolutions(graph, band);
-  for (auto op = begin; op != end; ++op) {
-    const bool one_row = multiplies_one_row(graph, *op);
+  bool single = false, others = false;
+  for (const Op& op : graph.ops_of(band.first_unit, band.end_unit)) {
+    const bool one_row = multiplies_one_row(graph, op);
     single |= one_row;
-    others |= !one_row && (op->type == "Gemm" || op->type == "MatMul");
+    others |= is_convolution(op) || (is_linear(op) && !one_row);
   }
   return single && !others;
 }
@@ -273,10 +271,9 @@ Sha256 BandOpener::key_of(const BandRequest& band) const {
   for (const TensorRows& w : band.wanted)
     text += fmt::format("{} {} {}\n", w.tensor, w.rows.lo, w.rows.hi);
   // Those that these units fill or read; of others, which are all of the plan's, nothing depends.
-  const auto begin = graph_.ops.begin() + graph_.units[at(band.first_unit)].first_op;
-  const auto end = graph_.ops.begin() + graph_.units[at(band.end_unit) - 1].end_op;
+  const auto ops = graph_.ops_of(band.first_unit, band.end_unit);
   for (const SlotRows& s : band.slots) {
-    const bool touched = std::any_of(begin, end, [&](const Op& op) {
+    const bool touched = std::ranges::any_of(ops, [&](const Op& op) {
       return std::find(op.outputs.begin(), op.outputs.end(), s.tensor) != op.outputs.end() ||
              std::any_of(op.inputs.begin(), op.inputs.end(),
                          [&](const Input& in) { return in.tensor == s.tensor; });

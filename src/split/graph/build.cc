@@ -563,6 +563,12 @@ int Graph::find(const std::string& name) const {
   return -1;
 }
 
+std::span<const Op> Graph::ops_of(int first_unit, int end_unit) const {
+  const auto first = static_cast<std::size_t>(units[static_cast<std::size_t>(first_unit)].first_op);
+  const auto end = static_cast<std::size_t>(units[static_cast<std::size_t>(end_unit) - 1].end_op);
+  return std::span(ops).subspan(first, end - first);
+}
+
 const Tensor& Graph::main_output(const Unit& unit) const {
   const Op& op = ops[static_cast<std::size_t>(unit.heaviest_op)];
   return tensors[static_cast<std::size_t>(op.kind == OpKind::kPartial ? op.inputs[0].tensor

@@ -264,10 +264,7 @@ Result<BandModel> emit_band(const Graph& graph, int first_unit, int end_unit,
   work.run(first_unit, end_unit, wanted, slots);
   Emitter emitter(work, options);
   for (const auto& in : work.inputs()) emitter.name_input(in.tensor);
-  const int first_op = graph.units[static_cast<std::size_t>(first_unit)].first_op;
-  const int end_op = graph.units[static_cast<std::size_t>(end_unit) - 1].end_op;
-  for (int i = first_op; i < end_op; ++i) {
-    const Op& op = graph.ops[static_cast<std::size_t>(i)];
+  for (const Op& op : graph.ops_of(first_unit, end_unit)) {
     bool used = false;
     for (int t : op.outputs) used |= !work.need(t).empty();
     if (used) emitter.add_op(op);
@@ -275,8 +272,10 @@ Result<BandModel> emit_band(const Graph& graph, int first_unit, int end_unit,
   return emitter.finish(wanted);
 }
 
+bool is_linear(const Op& op) { return op.type == "Gemm" || op.type == "MatMul"; }
+
 bool multiplies_one_row(const Graph& graph, const Op& op) {
-  if ((op.type != "Gemm" && op.type != "MatMul") || op.inputs.size() != 1) return false;
+  if (!is_linear(op) || op.inputs.size() != 1) return false;
   const Shape& left = graph.tensors[static_cast<std::size_t>(op.inputs[0].tensor)].shape;
   return !left.empty() && element_count(left) == left.back();
 }

@@ -62,7 +62,10 @@ Result<BandModel> emit_band(const Graph& graph, int first_unit, int end_unit,
                             std::span<const TensorRows> wanted, std::span<const SlotRows> slots,
                             const EmitOptions& options = {});
 
-// Whether this is a matrix product with one row, as a fully connected layer of one image is: it
+// Whether this is a matrix product.
+bool is_linear(const Op& op);
+
+// Whether it is one with one row, as a fully connected layer of one image is: it
 // reads its weights once, and packing them for the kernels takes longer than many such products.
 bool multiplies_one_row(const Graph& graph, const Op& op);
 

@@ -18,8 +18,6 @@ namespace {
 
 constexpr std::int64_t kEnd = std::numeric_limits<std::int32_t>::max();
 
-bool is_linear(const Op& op) { return op.type == "Gemm" || op.type == "MatMul"; }
-
 // [rows, columns] to [columns, rows], in squares that stay in the caches.
 std::string transposed(std::span<const std::byte> from, std::size_t rows, std::size_t columns) {
   constexpr std::size_t kSquare = 32;

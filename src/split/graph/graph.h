@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -127,6 +128,7 @@ struct Graph {
   double weight_bytes() const;
   int find(const std::string& tensor) const;  // -1 when there is none
   const Tensor& main_output(const Unit& unit) const;
+  std::span<const Op> ops_of(int first_unit, int end_unit) const;  // of units [first, end)
 };
 
 struct GraphOptions {

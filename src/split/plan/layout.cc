@@ -107,9 +107,7 @@ void LayoutBuilder::add_piece(Context& c, int block, int participant,
     need = hull(need, in.rows);
     activations += static_cast<double>(graph_.tensors[at(in.tensor)].bytes(in.rows));
   }
-  for (int i = graph_.units[at(b.first_unit)].first_op; i < graph_.units[at(b.end_unit) - 1].end_op;
-       ++i) {
-    const Op& op = graph_.ops[at(i)];
+  for (const Op& op : graph_.ops_of(b.first_unit, b.end_unit)) {
     const Rows rows = work_.run_rows(op);
     if (rows.empty()) continue;
     for (int t : op.outputs)
@@ -132,9 +130,8 @@ Rows LayoutBuilder::zone(const Context& c, int block, int participant, int rows,
   const int middle = (own.lo + own.hi) / 2;
   const std::size_t tensors = graph_.tensors.size();
   Rows z;
-  for (int i = graph_.units[at(b.first_unit)].first_op; i < graph_.units[at(b.end_unit) - 1].end_op;
-       ++i)
-    for (int t : graph_.ops[at(i)].outputs) {
+  for (const Op& op : graph_.ops_of(b.first_unit, b.end_unit))
+    for (int t : op.outputs) {
       if (graph_.tensors[at(t)].kind != TensorKind::kRows || graph_.tensors[at(t)].rows != rows)
         continue;
       for (int j = 0; j < c.n; ++j) {
@@ -150,7 +147,6 @@ Rows LayoutBuilder::zone(const Context& c, int block, int participant, int rows,
 
 void LayoutBuilder::cut_block(Context& c, int block) {
   const Block& b = c.program.blocks[at(block)];
-  const int first_op = graph_.units[at(b.first_unit)].first_op;
   const int end_op = graph_.units[at(b.end_unit) - 1].end_op;
   const std::size_t tensors = graph_.tensors.size();
   std::vector<TensorRows> wanted, part;
@@ -158,8 +154,8 @@ void LayoutBuilder::cut_block(Context& c, int block) {
     wanted.clear();
     int height = 0;
     bool one_height = true;
-    for (int i = first_op; i < end_op; ++i)
-      for (int t : graph_.ops[at(i)].outputs) {
+    for (const Op& op : graph_.ops_of(b.first_unit, b.end_unit))
+      for (int t : op.outputs) {
         const Tensor& tensor = graph_.tensors[at(t)];
         if (!tensor.is_output && (tensor.consumers.empty() || tensor.consumers.back() < end_op))
           continue;
@@ -173,7 +169,7 @@ void LayoutBuilder::cut_block(Context& c, int block) {
         } else if (tensor.kind == TensorKind::kWhole) {
           rows = c.later[at(p) * tensors + at(t)];
         } else {
-          const int in_rows = graph_.tensors[at(graph_.ops[at(i)].inputs[0].tensor)].rows;
+          const int in_rows = graph_.tensors[at(op.inputs[0].tensor)].rows;
           const Rows own = b.owned(p, in_rows);
           for (const auto& s : c.layout.slots)
             for (int k = 0; s.tensor == t && k < static_cast<int>(s.slot_rows.size()); ++k)

@@ -30,10 +30,8 @@ std::vector<int> every_unit(const Graph& graph) {
 // that strides, so that its output has two.
 int strip_rows(const Graph& graph, int unit) {
   if (unit + 1 >= static_cast<int>(graph.units.size())) return 2;
-  const Unit& next = graph.units[at(unit) + 1];
   int stride = 1;
-  for (int i = next.first_op; i < next.end_op; ++i)
-    stride = std::max(stride, graph.ops[at(i)].window.stride);
+  for (const Op& op : graph.ops_of(unit + 1, unit + 2)) stride = std::max(stride, op.window.stride);
   return 2 * stride;
 }
 
@@ -66,8 +64,8 @@ class BlockCosts {
           n > 4 && p == 1 ? n - (host == 1 || host == n - 1 || host == 0 ? 2 : 3) : 1;
       wanted_.clear();
       double out_bytes = 0;
-      for (int i = graph_.units[at(first)].first_op; i < graph_.units[at(end) - 1].end_op; ++i)
-        for (int t : graph_.ops[at(i)].outputs) {
+      for (const Op& op : graph_.ops_of(first, end))
+        for (int t : op.outputs) {
           const Tensor& tensor = graph_.tensors[at(t)];
           const bool leaves =
               tensor.is_output || (!tensor.consumers.empty() &&
@@ -110,8 +108,7 @@ class BlockCosts {
   }
   double time_us(int first, int end, int node) const {
     double sum = 0;
-    for (int i = graph_.units[at(first)].first_op; i < graph_.units[at(end) - 1].end_op; ++i) {
-      const Op& op = graph_.ops[at(i)];
+    for (const Op& op : graph_.ops_of(first, end)) {
       const Rows rows = work_.run_rows(op);
       if (!rows.empty() && !op.fused)
         sum +=
