@@ -137,9 +137,9 @@ Crew::~Crew() {
 }
 
 Result<Crew::Outputs> Crew::run(std::span<const engine::InputView> inputs, Deadline deadline,
-                                Standstill standstill) {
-  OB_TRY(const auto frame, part_->begin(inputs));
-  auto views = part_->wait(frame, deadline, standstill);
+                                FramePatience patience) {
+  OB_TRY(const auto frame, part_->begin(inputs, deadline));
+  auto views = part_->wait(frame, deadline, patience);
   if (views) return Outputs{*std::move(views), frame};
   part_->abandon(frame);
   return tl::make_unexpected(std::move(views).error());

@@ -59,7 +59,7 @@ class Crew {
   // Views hold until release(). A frame that has not ended in time (kTimeout) is abandoned
   // (part.h).
   Result<Outputs> run(std::span<const engine::InputView> inputs, Deadline deadline,
-                      Standstill standstill = {});
+                      FramePatience patience = {});
   void release(const Outputs& outputs) { part_->release(outputs.frame); }
   Part& part() const { return *part_; }
   // Tells the other participants that the host is there; they give up one that is silent.

@@ -6,9 +6,9 @@
 // what quicker ones gain pays for those before them, and no gain is put by. At most 0.6 = 20 / 0.97
 // - 20 may be lost. A plan in use is given up with 0.25 lost, because its next frame may lose 0.2
 // more, and the machine's noise as much again. Whatever is to be tried asks first how much room is
-// left. A frame that nothing moves in any more is given up as soon as it has used the room; one
-// that moves on is waited for, up to 1.2, because to begin it anew costs a whole Run. Pure; not
-// thread-safe.
+// left. A frame that nothing moves in any more is given up as soon as it has used the room, or a
+// tenth more than is expected of it; one that moves on, and fast enough (part.h), is waited for, up
+// to 1.2, because to begin it anew costs a whole Run. Pure; not thread-safe.
 #pragma once
 
 #include <deque>

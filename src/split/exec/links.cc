@@ -22,7 +22,8 @@ Result<profile::Link> measure_link(wire::Client& client) {
 
   OB_TRY(const auto connection, client.dedicate());
   const std::string payload(64u << 10, 'x');
-  constexpr int kPings = 256;  // 16 MiB each way
+  constexpr int kPings = 256, kBurst = 16;  // 16 MiB each way, and 1
+  constexpr std::chrono::milliseconds kLongEnough{100};
   std::atomic<bool> enough{false};
   std::atomic<int> sent{0};
   std::thread sender([&] {
@@ -45,7 +46,8 @@ Result<profile::Link> measure_link(wire::Client& client) {
       failed = connection->skip(header->length);
       last = Clock::monotonic().now();
       // What a shaper lets pass in one burst comes first.
-      if (++got == 16) first = last;
+      if (++got == kBurst) first = last;
+      if (got >= 2 * kBurst && last - first >= kLongEnough) enough = true;
     } else if (header) {
       failed = connection->skip(header->length);
     } else {
@@ -59,8 +61,8 @@ Result<profile::Link> measure_link(wire::Client& client) {
   sender.join();
   if (!failed) return tl::make_unexpected(std::move(failed).error());
   const double seconds = std::chrono::duration<double>(last - first).count();
-  if (got > 16 && seconds > 0)
-    link.rate_bytes_per_s = (got - 16) * static_cast<double>(payload.size()) / seconds;
+  if (got > kBurst && seconds > 0)
+    link.rate_bytes_per_s = (got - kBurst) * static_cast<double>(payload.size()) / seconds;
   return link;
 }
 

@@ -71,6 +71,10 @@ Result<std::shared_ptr<Part>> Part::build(engine::Engine& engine,
   }
   const auto n = at(program.size());
   for (std::size_t i = 0; i < n; ++i) part->links_.push_back(std::make_unique<Link>());
+  for (const Message& m : part->layout_.messages)
+    if (m.from == participant || m.to == participant)
+      part->links_[at(m.from == participant ? m.to : m.from)]->frame_bytes +=
+          static_cast<std::uint64_t>(m.size_bytes);
   part->reports_.resize(n);
   part->reported_.assign(n, -1);
   part->build_ms_ = static_cast<double>(now_ns() - begin) / 1e6;
@@ -167,9 +171,14 @@ int Part::lost() const {
 
 // The context of a frame, which begins with this if it has not. Waits while an earlier frame is in
 // its place. Null: the frame is over.
-Result<Part::Context*> Part::enter(std::int64_t frame, std::unique_lock<std::mutex>& lock) {
+Result<Part::Context*> Part::enter(std::int64_t frame, std::unique_lock<std::mutex>& lock,
+                                   Deadline deadline) {
   Context& c = context_of(frame);
-  changed_.wait(lock, [&] { return failure_ || c.frame >= frame || (!c.active && c.released); });
+  const auto free = [&] { return failure_ || c.frame >= frame || (!c.active && c.released); };
+  if (deadline.is_never())
+    changed_.wait(lock, free);
+  else if (!changed_.wait_until(lock, std::chrono::steady_clock::time_point(deadline.at), free))
+    return error(ErrorKind::kTimeout, "an earlier frame has not ended");
   if (failure_) return tl::make_unexpected(*failure_);
   if (c.frame > frame || (c.frame == frame && !c.active)) return nullptr;
   if (c.frame < frame) activate(c, frame);
@@ -186,7 +195,10 @@ void Part::activate(Context& c, std::int64_t frame) {
     c.waits[i] = steps_.steps[i].waits;
     c.times[i] = {steps_.steps[i].task, steps_.steps[i].kind, 0, 0, 0};
   }
-  if (steps_.is_host) return;  // begin() does it when the image is there
+  if (steps_.is_host) {
+    for (auto& link : links_) link->start_frame();
+    return;  // begin() sets it off when the image is there
+  }
   for (int i = 0; i < static_cast<int>(steps_.steps.size()); ++i)
     if (c.waits[at(i)] == 0) make_ready(c, i);
 }
@@ -210,7 +222,7 @@ void Part::finish(Context& c, int step) {
     if (--c.waits[at(next)] == 0) make_ready(c, next);
   if (--c.left > 0) return;
   c.active = false;
-  c.released |= std::exchange(c.abandoned, false);
+  c.released |= std::exchange(c.abandoned_at, Nanoseconds{}) != Nanoseconds{};
   if (!steps_.is_host) send_report(c);
   changed_.notify_all();
 }
@@ -297,160 +309,6 @@ void Part::compute(Frames frames) {
     std::this_thread::yield();
     lock.lock();
   }
-}
-
-// ---- the host
-
-Result<std::uint64_t> Part::begin(std::span<const engine::InputView> inputs) {
-  OB_CHECK(steps_.is_host);
-  if (inputs.size() != steps_.model_inputs.size())
-    return error(ErrorKind::kInvalid, "the number of inputs ({}) must be the model's ({})",
-                 inputs.size(), steps_.model_inputs.size());
-  for (std::size_t i = 0; i < inputs.size(); ++i) {
-    const Buffer& b = steps_.buffers[at(steps_.model_inputs[i])];
-    if (inputs[i].data.size() != b.size_bytes)
-      return error(ErrorKind::kInvalid, "the input ({}) has {} bytes, and the plan is for {}",
-                   graph_->tensors[at(b.tensor)].name, inputs[i].data.size(), b.size_bytes);
-  }
-  std::unique_lock lock(mutex_);
-  const std::int64_t frame = next_frame_;
-  OB_TRY(Context * c, enter(frame, lock));
-  ++next_frame_;
-  moved();
-  lock.unlock();
-  const auto given = [&](int buffer) -> const std::byte* {
-    for (std::size_t i = 0; i < inputs.size(); ++i)
-      if (steps_.model_inputs[i] == buffer) return inputs[i].data.data();
-    return nullptr;
-  };
-  // What the neighbours wait for first.
-  const auto fill = [&](bool sends) {
-    for (const Copy& x : steps_.input_copies) {
-      bool leaves = false;
-      for (const Step& s : steps_.steps)
-        leaves |= s.kind == StepKind::kSend &&
-                  std::find(s.inputs.begin(), s.inputs.end(), x.to) != s.inputs.end();
-      const Buffer &from = steps_.buffers[at(x.from)], &to = steps_.buffers[at(x.to)];
-      if (leaves == sends) copy_rows(from, given(x.from), to, c->data(to), x.rows);
-    }
-    for (int b : steps_.model_inputs) {
-      const Buffer& whole = steps_.buffers[at(b)];
-      if (!sends) std::memcpy(c->data(whole), given(b), whole.size_bytes);
-    }
-  };
-  const auto set_off = [&](bool sends) {
-    const std::lock_guard again(mutex_);
-    for (int i = 0; i < static_cast<int>(steps_.steps.size()); ++i) {
-      const bool is_send = steps_.steps[at(i)].kind == StepKind::kSend;
-      if (steps_.steps[at(i)].waits == 0 && is_send == sends) make_ready(*c, i);
-    }
-  };
-  // A message may carry a whole input, which then is there only with the second filling.
-  bool whole_leaves = false;
-  for (const Step& s : steps_.steps)
-    for (int b : steps_.model_inputs)
-      whole_leaves |= s.kind == StepKind::kSend &&
-                      std::find(s.inputs.begin(), s.inputs.end(), b) != s.inputs.end();
-  fill(true);
-  if (!whole_leaves) set_off(true);
-  fill(false);
-  if (whole_leaves) set_off(true);
-  set_off(false);
-  return static_cast<std::uint64_t>(frame);
-}
-
-// With the mutex held: of all links, what the other ends have.
-std::uint64_t Part::delivered_bytes() const {
-  std::uint64_t sum = 0;
-  for (const auto& link : links_)
-    if (link->connection != nullptr) sum += link->connection->stream().delivered_bytes();
-  return sum;
-}
-
-// Waits until it has ended, or is no longer waited for.
-bool Part::ended(const Context& c, Deadline deadline, const Standstill& standstill,
-                 std::unique_lock<std::mutex>& lock) {
-  const auto over = [&] { return failure_ || !c.active; };
-  if (deadline.is_never() && standstill.from.is_never()) {
-    changed_.wait(lock, over);
-    return true;
-  }
-  const Nanoseconds silence = standstill.silence;
-  std::optional<std::uint64_t> delivered;
-  // The first look is for comparison.
-  Nanoseconds look = standstill.from.is_never() ? Nanoseconds::max() : standstill.from.at - silence;
-  for (;;) {
-    const auto until = std::chrono::steady_clock::time_point(std::min(deadline.at, look));
-    if (changed_.wait_until(lock, until, over)) return true;
-    const Nanoseconds now = Clock::monotonic().now();
-    if (now >= deadline.at) return false;
-    const std::uint64_t there = delivered_bytes();
-    if (computing_ || (delivered && *delivered != there)) moved();
-    const Nanoseconds still = Nanoseconds{moved_ns_} + silence;
-    if (delivered && now >= standstill.from.at && now >= still) return false;
-    delivered = there;
-    look = std::max({standstill.from.at, still, now + std::chrono::milliseconds(1)});
-  }
-}
-
-Result<std::vector<std::span<const std::byte>>> Part::wait(std::uint64_t frame, Deadline deadline,
-                                                           Standstill standstill) {
-  std::unique_lock lock(mutex_);
-  Context& c = context_of(static_cast<std::int64_t>(frame));
-  if (!ended(c, deadline, standstill, lock))
-    return error(ErrorKind::kTimeout, "the frame did not end within its time");
-  if (failure_) return tl::make_unexpected(*failure_);
-  reports_[at(steps_.participant)] = c.times;
-  reported_[at(steps_.participant)] = c.frame;
-  std::vector<std::span<const std::byte>> outputs;
-  for (int i : steps_.model_outputs) {
-    const Buffer& b = steps_.buffers[at(i)];
-    outputs.emplace_back(c.data(b), b.size_bytes);
-  }
-  return outputs;
-}
-
-Nanoseconds Part::idle_for() const { return Clock::monotonic().now() - Nanoseconds{moved_ns_}; }
-
-std::uint64_t Part::frames() const {
-  const std::lock_guard lock(mutex_);
-  return static_cast<std::uint64_t>(next_frame_);
-}
-
-void Part::release(std::uint64_t frame) {
-  const std::lock_guard lock(mutex_);
-  context_of(static_cast<std::int64_t>(frame)).released = true;
-  changed_.notify_all();
-}
-
-void Part::abandon(std::uint64_t frame) {
-  const std::lock_guard lock(mutex_);
-  Context& c = context_of(static_cast<std::int64_t>(frame));
-  if (c.frame != static_cast<std::int64_t>(frame)) return;
-  (c.active ? c.abandoned : c.released) = true;
-  changed_.notify_all();
-}
-
-bool Part::has_abandoned() const {
-  const std::lock_guard lock(mutex_);
-  return std::any_of(contexts_.begin(), contexts_.end(), [](const auto& c) { return c.abandoned; });
-}
-
-std::vector<std::vector<StepTime>> Part::times(std::uint64_t frame, Deadline deadline) {
-  std::unique_lock lock(mutex_);
-  const auto there = [&] {
-    if (failure_) return true;
-    for (int i = 0; i < participants(); ++i)
-      if (links_[at(i)]->connection != nullptr &&
-          reported_[at(i)] < static_cast<std::int64_t>(frame))
-        return false;
-    return true;
-  };
-  if (deadline.is_never())
-    changed_.wait(lock, there);
-  else
-    changed_.wait_until(lock, std::chrono::steady_clock::time_point(deadline.at), there);
-  return reports_;
 }
 
 }  // namespace outboard::split::exec

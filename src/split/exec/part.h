@@ -34,6 +34,7 @@
 #include "base/clock.h"
 #include "engine/engine.h"
 #include "split/exec/band_store.h"
+#include "split/exec/link_pace.h"
 #include "split/exec/steps.h"
 #include "wire/connection.h"
 
@@ -55,10 +56,11 @@ struct PartOptions {
   double pace = 0;
 };
 
-// When a frame in which nothing moves is no longer waited for: from then on, once for so long no
-// rows have come or left and no call was under way.
-struct Standstill {
-  Deadline from = Deadline::never();
+// When a frame is no longer waited for until its deadline: from then on, once for so long no rows
+// have come or left and no call was under way; and at any time, if at the rate at which its rows
+// move over a link they could not all move before the deadline (link_pace.h).
+struct FramePatience {
+  Deadline from = Deadline::never();  // never: neither
   Nanoseconds silence{0};
 };
 
@@ -94,15 +96,18 @@ class Part {
   void start();
 
   // ---- the host
-  Result<std::uint64_t> begin(std::span<const engine::InputView> inputs);
+  // kTimeout: until then an earlier frame has been in its place.
+  Result<std::uint64_t> begin(std::span<const engine::InputView> inputs,
+                              Deadline deadline = Deadline::never());
   // kTimeout: it has not ended; the part goes on.
   Result<std::vector<std::span<const std::byte>>> wait(std::uint64_t frame, Deadline deadline,
-                                                       Standstill standstill = {});
+                                                       FramePatience patience = {});
   void release(std::uint64_t frame);
   // Instead of release(), for a frame that is no longer waited for: it goes on, and what it makes
-  // is dropped. has_abandoned(): one is under way, and no other can begin in its place.
+  // is dropped. abandoned_for(): how long one has gone on so, and no other could begin in its
+  // place; 0: none does.
   void abandon(std::uint64_t frame);
-  bool has_abandoned() const;
+  Nanoseconds abandoned_for() const;
   std::uint64_t frames() const;  // that have begun
   // What the other participants said of a frame, and this one's own times; by participant. Waits
   // for reports that are still under way, at most until the deadline.
@@ -125,9 +130,9 @@ class Part {
   struct Context {
     std::int64_t frame = -1;
     bool active = false;
-    int left = 0;            // steps that are not done
-    bool released = true;    // the host has taken its outputs
-    bool abandoned = false;  // nobody will
+    int left = 0;                // steps that are not done
+    bool released = true;        // the host has taken its outputs
+    Nanoseconds abandoned_at{};  // since then nobody will; 0: not
     std::vector<int> waits;
     std::vector<char> done;
     std::vector<StepTime> times;
@@ -142,6 +147,14 @@ class Part {
     std::set<Work> queue;  // messages that may leave
     std::condition_variable changed;
     std::thread sender, receiver;
+    std::uint64_t frame_bytes = 0;  // of a frame's rows, both ways
+    // The host's, of the newest frame: what was given to the connection, what the other end had
+    // before it, whether rows are being read, and how fast they move.
+    std::uint64_t leaving_bytes = 0, delivered_bytes = 0;
+    bool arriving = false;
+    LinkPace pace;
+    void start_frame();
+    void look(Nanoseconds now);
   };
 
   Part(std::shared_ptr<const Graph> graph, const PartOptions& options);
@@ -149,15 +162,15 @@ class Part {
   Context& context_of(std::int64_t frame) {
     return contexts_[static_cast<std::size_t>(frame) % contexts_.size()];
   }
-  Result<Context*> enter(std::int64_t frame, std::unique_lock<std::mutex>& lock);
+  Result<Context*> enter(std::int64_t frame, std::unique_lock<std::mutex>& lock,
+                         Deadline deadline = Deadline::never());
   void activate(Context& context, std::int64_t frame);
   void finish(Context& context, int step);
   void make_ready(Context& context, int step);
   enum class Frames : std::uint8_t { kAll, kFirst, kLater };
   void compute(Frames frames);
-  bool ended(const Context& context, Deadline deadline, const Standstill& standstill,
-             std::unique_lock<std::mutex>& lock);
-  std::uint64_t delivered_bytes() const;
+  Result<void> await_end(const Context& context, Deadline deadline, const FramePatience& patience,
+                         std::unique_lock<std::mutex>& lock);
   void moved() { moved_ns_ = Clock::monotonic().now().count(); }
   void send_all(int neighbour);
   Result<void> run_step(Context& context, int step);

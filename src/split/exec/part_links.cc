@@ -157,6 +157,7 @@ Result<void> Part::receive_rows(int neighbour, wire::Connection& connection,
                    header.request_id);
     }
     context->times[at(index)].start_ns = now_ns();
+    links_[at(neighbour)]->arriving = true;
   }
   for (int b : step.outputs) {
     const Buffer& buffer = steps_.buffers[at(b)];
@@ -170,6 +171,7 @@ Result<void> Part::receive_rows(int neighbour, wire::Connection& connection,
   const std::int64_t read = now_ns();
   copy(*context, step.copies);
   const std::lock_guard lock(mutex_);
+  links_[at(neighbour)]->arriving = false;
   context->times[at(index)].end_ns = now_ns();
   context->times[at(index)].copy_ns = context->times[at(index)].end_ns - read;
   finish(*context, index);
@@ -186,8 +188,9 @@ void Part::send_all(int neighbour) {
     const auto [key, index] = *link.queue.begin();
     link.queue.erase(link.queue.begin());
     Context& c = context_of(key >> 32);
-    lock.unlock();
     const Step& step = steps_.steps[at(index)];
+    link.leaving_bytes += step.payload_bytes;
+    lock.unlock();
     std::array<std::uint32_t, 2> record{static_cast<std::uint32_t>(step.index), 0};
     parts.assign(1, {record.data(), sizeof record});
     for (int b : step.inputs) {

@@ -16,7 +16,6 @@ Nanoseconds now() { return Clock::monotonic().now(); }
 
 constexpr auto kAlive = std::chrono::seconds(5);
 constexpr auto kProbe = std::chrono::seconds(2);
-constexpr auto kStuck = std::chrono::seconds(2);
 
 }  // namespace
 
@@ -28,6 +27,7 @@ SplitSession::SplitSession(engine::Engine& engine, std::shared_ptr<engine::Sessi
   busy_.assign(n, 0);
   speed_.assign(n, 1);
   given_nodes_ = options_.measured_nodes;
+  given_links_ = options_.measured_links;
   slowdown_.assign(n, 1);
   deviation_.assign(n, 0);
   planned_compute_us_.assign(n, 0);
@@ -234,7 +234,7 @@ void SplitSession::manage() {
       lock.lock();
     }
     auto failure = crew_ ? crew_->part().failure() : std::nullopt;  // between two frames
-    if (crew_ && !failure && crew_->part().has_abandoned() && now() - stuck_since_ > kStuck)
+    if (crew_ && !failure && crew_->part().abandoned_for() > kStuck)
       failure = Error{ErrorKind::kTimeout, "a frame has not ended for long", 0};
     if (failure) {
       const auto crew = crew_;
@@ -260,8 +260,7 @@ void SplitSession::manage() {
         log_info("no split plan reason=\"{}\"", done.error().message);
         if (done.error().kind == ErrorKind::kUnimplemented && !crew_)
           break;  // nor will there be one
-        next_try_ = now() + backoff_;
-        backoff_ = std::min<Nanoseconds>(backoff_ * 2, std::chrono::minutes(1));
+        wait_before_next_plan();
         next_probe = std::max(next_probe, next_try_);
       }
       settled_ = true;

@@ -113,6 +113,10 @@ bool SplitSession::borrow_profile(const std::vector<int>& measured) {
 // Leaves out who cannot be measured.
 Result<void> SplitSession::measure_members(std::vector<int>& present) {
   const auto n = options_.members.size();
+  {
+    const std::lock_guard lock(mutex_);
+    if (std::exchange(links_in_doubt_, false)) options_.measured_links = given_links_;
+  }
   std::vector<int> measured;
   // This node last: it may go by what the others have found.
   std::sort(present.begin(), present.end(), [&](int a, int b) {

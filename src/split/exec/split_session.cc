@@ -113,9 +113,10 @@ SplitSession::Way SplitSession::choose(std::span<const engine::InputView> inputs
   way.member = options_.host;
   std::unique_lock lock(mutex_);
   way.undisturbed = !in_trial_;
-  // A frame of a trial tells nothing beside a Run; no Run waits for longer than one of its own.
+  // A frame of a trial tells nothing beside a Run, which waits for it as long as it may.
   ++waiting_;
-  turn_.wait_for(lock, std::chrono::duration<double, std::micro>(guard_.one_node_us()),
+  turn_.wait_for(lock,
+                 std::chrono::duration<double, std::micro>(guard_.room() * guard_.one_node_us()),
                  [&] { return !in_trial_; });
   --waiting_;
   way.alone = std::all_of(busy_.begin(), busy_.end(), [](int n) { return n == 0; });
@@ -123,13 +124,13 @@ SplitSession::Way SplitSession::choose(std::span<const engine::InputView> inputs
   ++runs_;
   if (way.alone && offered_ && fits(inputs)) {
     way.crew = offered_->crew;
-    way.budget = guard_.budget(offered_->expected_us, offered_->call_us);
+    way.budget = budget_of(*offered_);
     way.lent = true;
     offered_.reset();
     turn_.notify_all();
-  } else if (way.alone && crew_ && !crew_->part().has_abandoned() && fits(inputs)) {
+  } else if (way.alone && crew_ && crew_->part().abandoned_for() == Nanoseconds{} && fits(inputs)) {
     way.crew = crew_;
-    way.budget = guard_.budget(expected_us_, call_us_);
+    way.budget = budget_of({crew_, expected_us_, call_us_});
   } else if (!way.alone && plain && crew_ && fits(inputs)) {
     if (!std::exchange(overlap_, true) && !options_.always) {
       wants_whole_ = true;
@@ -138,11 +139,16 @@ SplitSession::Way SplitSession::choose(std::span<const engine::InputView> inputs
     way.member = first_done();
     way.whole = whole_[at(way.member)];
   }
-  // The floor is for models that take no time.
-  way.budget.us = std::max(options_.least_budget_us, way.budget.us);
-  way.budget.longest_us = std::max(way.budget.us, way.budget.longest_us);
   ++busy_[at(way.member)];
   return way;
+}
+
+// With the mutex held: of a frame of this plan. The floor is for models that take no time.
+Guard::Budget SplitSession::budget_of(const Offer& plan) const {
+  Guard::Budget budget = guard_.budget(plan.expected_us, plan.call_us);
+  budget.us = std::max(options_.least_budget_us, budget.us);
+  budget.longest_us = std::max(budget.us, budget.longest_us);
+  return budget;
 }
 
 // By a plan: null where that has come to nothing.
@@ -157,14 +163,15 @@ SplitSession::RunResult SplitSession::run_split(const Way& way,
   const Nanoseconds silence(static_cast<std::int64_t>(1e3 * way.budget.silence_us));
   auto ran = way.crew->run(inputs, in_us(way.budget.longest_us), {in_us(way.budget.us), silence});
   if (!ran) {
+    log_info("split frame computed here lent={} after_ms={:.1f} reason=\"{}\"", way.lent,
+             us_since(start) / 1e3, ran.error().message);
     if (way.lent)
       give_back(tl::make_unexpected(ran.error()));
     else if (ran.error().kind != ErrorKind::kTimeout)
       give_up(way.crew, ran.error());
     const std::lock_guard lock(mutex_);
     ++status_.rescued_runs;
-    stuck_since_ = now();  // the plan goes on when the frame does (split_manager.cc)
-    return nullptr;
+    return nullptr;  // the plan goes on when the frame does (split_manager.cc)
   }
   auto copy = copy_out(*ran, outputs);
   way.crew->release(*ran);
@@ -303,8 +310,10 @@ void SplitSession::give_up(const std::shared_ptr<Crew>& crew, const Error& why) 
   }
 }
 
-// With the mutex held. More and more rarely, where plans come to nothing.
+// With the mutex held. More and more rarely, where plans come to nothing; by then links may be
+// others, which no plan in use has shown.
 void SplitSession::wait_before_next_plan() {
+  links_in_doubt_ = !crew_;
   next_try_ = now() + backoff_;
   backoff_ = std::min<Nanoseconds>(backoff_ * 2, std::chrono::minutes(1));
   changed_.notify_all();

@@ -151,7 +151,8 @@ class SplitSession final : public engine::Session {
   Result<void> compare_first_frame(Crew& crew);
   Result<TrialFrame> next_frame(const Offer& plan);
   Result<TrialFrame> lent_frame(const Offer& plan);
-  Result<TrialFrame> own_frame(Crew& crew);
+  Result<TrialFrame> own_frame(const Offer& plan);
+  Guard::Budget budget_of(const Offer& plan) const;
   Result<void> compare(const Crew::Outputs& outputs);
   Result<void> make_reference();
   void keep_reference(std::span<const engine::InputView> inputs,
@@ -219,7 +220,6 @@ class SplitSession final : public engine::Session {
   std::optional<Result<TrialFrame>> lent_;  // what became of it
   Nanoseconds last_run_{};                  // when it ended
   int waiting_ = 0;                         // Runs for a frame of a trial
-  Nanoseconds stuck_since_{};               // when a frame last did not end in time
   int aside_ = 0;                           // how much is computed aside
   std::deque<double> own_took_us_;          // the last Runs here with nothing beside them
   // This node's own outputs for some inputs: of a Run of the program's, where Runs come.
@@ -248,10 +248,13 @@ class SplitSession final : public engine::Session {
   // Of what is computed aside where Runs are on this node alone: a sixtieth of a core that they
   // leave no time.
   static constexpr int kAloneNiceness = 19;
+  // For so long a plan waits for a frame that was given up to end.
+  static constexpr std::chrono::seconds kStuck{2};
   bool calibrated_ = false;
-  bool borrowed_profile_ = false;  // the host's
-  int block_channels_ = 0;         // of rows between bands (blocked.h)
-  std::vector<char> given_nodes_;  // measured_nodes as it was given
+  bool links_in_doubt_ = false;                  // no plan in use has shown them for a while
+  bool borrowed_profile_ = false;                // the host's
+  int block_channels_ = 0;                       // of rows between bands (blocked.h)
+  std::vector<char> given_nodes_, given_links_;  // measured_nodes and measured_links as given
   SplitStatus status_;
   bool settled_ = false, replan_ = false;
   std::uint64_t runs_ = 0;

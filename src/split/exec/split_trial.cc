@@ -50,13 +50,14 @@ bool SplitSession::runs_come() const {
 // plan's frames may lose.
 Result<SplitSession::TrialFrame> SplitSession::lent_frame(const Offer& plan) {
   constexpr double kRoom = 0.5;
-  constexpr std::chrono::seconds kStuck{2};
   std::unique_lock lock(mutex_);
-  const auto stuck = [&] {
-    return plan.crew->part().has_abandoned() && now() - stuck_since_ < kStuck;
-  };
-  while (((runs_come() && guard_.room() < kRoom) || stuck()) && !stop_requested_)
+  for (;;) {
+    const Nanoseconds stuck = plan.crew->part().abandoned_for();
+    if (stuck > kStuck) return error(ErrorKind::kTimeout, "a frame has not ended for long");
+    if (stop_requested_ || (stuck == Nanoseconds{} && (!runs_come() || guard_.room() >= kRoom)))
+      break;
     turn_.wait_for(lock, std::chrono::milliseconds(100));
+  }
   if (!runs_come()) return error(ErrorKind::kNotFound, "no Run comes");
   lent_.reset();
   offered_ = plan;
@@ -78,22 +79,26 @@ Result<SplitSession::TrialFrame> SplitSession::next_frame(const Offer& plan) {
       const std::lock_guard lock(mutex_);
       if (runs_come()) continue;
     }
-    return own_frame(*plan.crew);
+    return own_frame(plan);
   }
 }
 
 // One of our own, where no Runs come; should one come now, it waits for a moment.
-Result<SplitSession::TrialFrame> SplitSession::own_frame(Crew& crew) {
+Result<SplitSession::TrialFrame> SplitSession::own_frame(const Offer& plan) {
+  Guard::Budget budget;
   {
     std::unique_lock lock(mutex_);
     in_trial_ = true;
     turn_.wait_for(lock, as_us(2 * guard_.one_node_us()), [&] {
       return std::all_of(busy_.begin(), busy_.end(), [](int n) { return n == 0; });
     });
+    budget = budget_of(plan);
   }
+  const auto in_ns = [](double us) { return Nanoseconds(static_cast<std::int64_t>(us * 1e3)); };
   const Nanoseconds start = now();
-  auto outputs =
-      crew.run(input_views(*graph_, reference_inputs_), Deadline::in(std::chrono::seconds(60)));
+  auto outputs = plan.crew->run(input_views(*graph_, reference_inputs_),
+                                Deadline::in(std::chrono::seconds(60)),
+                                {Deadline{start + in_ns(budget.us)}, in_ns(budget.silence_us)});
   const double took_us = us_since(start);
   {
     const std::lock_guard lock(mutex_);
@@ -101,7 +106,7 @@ Result<SplitSession::TrialFrame> SplitSession::own_frame(Crew& crew) {
     turn_.notify_all();
   }
   if (!outputs) return tl::make_unexpected(std::move(outputs).error());
-  crew.release(*outputs);
+  plan.crew->release(*outputs);
   return TrialFrame{took_us, outputs->frame};
 }
 

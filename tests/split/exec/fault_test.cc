@@ -73,12 +73,7 @@ TEST(PartFaults, AFrameThatStandsStillIsAbandonedAndTheNextOnesAreRight) {
   ASSERT_TRUE((*cluster)->run(model.inputs, Deadline::in(std::chrono::seconds(60))));
   faults->arm(Fault::kStopped, 1);
   exec::Part& part = *(*cluster)->parts[static_cast<std::size_t>(host)];
-  std::vector<engine::InputView> views;
-  for (const int t : graph->inputs) {
-    const Value& v = model.inputs.at(graph->tensors[static_cast<std::size_t>(t)].name);
-    views.push_back({engine::ElementType::kFloat, v.shape, std::as_bytes(std::span(v.floats)), {}});
-  }
-  const auto frame = part.begin(views);
+  const auto frame = part.begin(views_of(*graph, model.inputs));
   ASSERT_TRUE(frame) << frame.error().message;
   const Nanoseconds begin = Clock::monotonic().now();
   const auto got = part.wait(*frame, Deadline::in(std::chrono::minutes(10)),
@@ -88,15 +83,57 @@ TEST(PartFaults, AFrameThatStandsStillIsAbandonedAndTheNextOnesAreRight) {
   EXPECT_LT(Clock::monotonic().now() - begin, std::chrono::minutes(5));
   EXPECT_GE(part.idle_for(), std::chrono::milliseconds(50));
   part.abandon(*frame);
-  EXPECT_TRUE(part.has_abandoned());
+  EXPECT_GT(part.abandoned_for(), Nanoseconds{});
   faults->heal();
   const Values whole = run_model(model.bytes, model.inputs);
   for (int i = 0; i < 2; ++i) {
     const auto next = (*cluster)->run(model.inputs, Deadline::in(std::chrono::seconds(60)));
     ASSERT_TRUE(next) << next.error().message;
     EXPECT_LT(difference(*next, whole), 5e-4);
-    EXPECT_FALSE(part.has_abandoned());
+    EXPECT_EQ(part.abandoned_for(), Nanoseconds{});
   }
+}
+
+// Nor is one whose rows move so slowly that it cannot end by then.
+TEST(PartFaults, AFrameWhoseRowsTrickleIsGivenUpBeforeItsDeadline) {
+  if (!test_engine()) GTEST_SKIP() << "no ONNX Runtime: NOTHING OF THIS WAS TESTED";
+  const RandomModel model = random_image_model(12, 16);
+  const auto graph = graph_of_bytes(model.bytes);
+  const Cluster nodes = slow_nodes(2);
+  const auto [program, host] = numbered(baseline(Scheme::kDpfp, *graph, nodes), nodes);
+  const auto faults = std::make_shared<Faults>();
+  auto cluster =
+      make_cluster(graph, program, host, Transport::kPair, {},
+                   [&](std::unique_ptr<wire::Stream> stream, int from, int) {
+                     return from == host ? faults->wrap(std::move(stream)) : std::move(stream);
+                   });
+  ASSERT_TRUE(cluster) << cluster.error().message;
+  ASSERT_TRUE((*cluster)->run(model.inputs, Deadline::in(std::chrono::seconds(60))));
+  exec::Part& part = *(*cluster)->parts[static_cast<std::size_t>(host)];
+  double rows_bytes = 0;
+  for (const auto& m : part.layout().messages)
+    if (m.to == host) rows_bytes += m.size_bytes;
+  ASSERT_GT(rows_bytes, 1000);
+  faults->arm(Fault::kTrickles, 1);
+  const auto views = views_of(*graph, model.inputs);
+  const auto frame = part.begin(views);
+  ASSERT_TRUE(frame) << frame.error().message;
+  const Nanoseconds a_third(static_cast<std::int64_t>(rows_bytes / 3 * 1e6));
+  const Deadline deadline = Deadline::in(a_third);
+  const auto got = part.wait(*frame, deadline, {deadline, a_third});
+  ASSERT_FALSE(got);
+  EXPECT_EQ(got.error().kind, ErrorKind::kTimeout);
+  EXPECT_NE(got.error().message.find("rows of the frame"), std::string::npos)
+      << got.error().message;
+  part.abandon(*frame);
+  // No other can begin in its place, and nobody waits for that for ever.
+  const auto next = part.begin(views, Deadline::in(std::chrono::milliseconds(1)));
+  ASSERT_FALSE(next);
+  EXPECT_EQ(next.error().kind, ErrorKind::kTimeout);
+  faults->heal();
+  const auto after = (*cluster)->run(model.inputs, Deadline::in(std::chrono::seconds(60)));
+  ASSERT_TRUE(after) << after.error().message;
+  EXPECT_LT(difference(*after, run_model(model.bytes, model.inputs)), 5e-4);
 }
 
 // A program whose Runs go on: they are the frames of the plan's trial, and the reference is one of

@@ -15,7 +15,8 @@ class Faults::Faulty final : public wire::Stream {
   }
   Result<std::size_t> read_some(std::span<const iovec> buffers) override {
     for (;;) {
-      auto got = stream_->read_some(buffers);
+      const iovec byte{buffers[0].iov_base, 1};
+      auto got = stream_->read_some(faults_->trickles(*this) ? std::span(&byte, 1) : buffers);
       bool lost = false;
       faults_->after_read(*this, lost);
       if (!lost || !got) return got;
@@ -90,6 +91,12 @@ bool Faults::before_write(Faulty& stream) {
   if (fault_ == Fault::kStopped)
     changed_.wait(lock, [&] { return !active_ || fault_ != Fault::kStopped || stream.is_shut; });
   return fault_ != Fault::kCut || !active_;
+}
+
+bool Faults::trickles(const Faulty& stream) {
+  std::unique_lock lock(mutex_);
+  const auto over = [&] { return !active_ || fault_ != Fault::kTrickles || stream.is_shut; };
+  return !changed_.wait_for(lock, std::chrono::milliseconds(over() ? 0 : 1), over);
 }
 
 void Faults::after_read(const Faulty& stream, bool& lost) {

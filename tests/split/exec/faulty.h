@@ -17,6 +17,7 @@ enum class Fault {
   kStopped,   // it neither reads nor writes, as after SIGSTOP; its connections stay
   kCut,       // what it sends and what is sent to it is lost, and nobody is told
   kLinkEnds,  // the connection of that one message ends, and the message with it
+  kTrickles,  // a byte comes in a millisecond, or in more
 };
 
 class Faults : public std::enable_shared_from_this<Faults> {
@@ -31,6 +32,7 @@ class Faults : public std::enable_shared_from_this<Faults> {
   class Faulty;
   // Whether the message may leave; false: it is lost.
   bool before_write(Faulty& stream);
+  bool trickles(const Faulty& stream);
   void after_read(const Faulty& stream, bool& lost);
 
   mutable std::mutex mutex_;

@@ -37,17 +37,7 @@ PartCluster::~PartCluster() {
 Result<Values> PartCluster::run(const Values& inputs, Deadline deadline) {
   exec::Part& part = *parts[at(host)];
   const Graph& graph = part.graph();
-  std::vector<engine::InputView> views;
-  for (int t : graph.inputs) {
-    const Value& v = inputs.at(graph.tensors[at(t)].name);
-    const auto type = v.ints.empty() ? engine::ElementType::kFloat : engine::ElementType::kInt64;
-    views.push_back(
-        {type,
-         v.shape,
-         v.ints.empty() ? std::as_bytes(std::span(v.floats)) : std::as_bytes(std::span(v.ints)),
-         {}});
-  }
-  OB_TRY(const auto frame, part.begin(views));
+  OB_TRY(const auto frame, part.begin(views_of(graph, inputs)));
   OB_TRY(const auto outputs, part.wait(frame, deadline));
   Values values;
   for (std::size_t i = 0; i < outputs.size(); ++i) {
@@ -96,6 +86,20 @@ Result<std::unique_ptr<PartCluster>> make_cluster(std::shared_ptr<const Graph> g
     }
   for (auto& part : cluster->parts) part->start();
   return cluster;
+}
+
+std::vector<engine::InputView> views_of(const Graph& graph, const Values& inputs) {
+  std::vector<engine::InputView> views;
+  for (int t : graph.inputs) {
+    const Value& v = inputs.at(graph.tensors[at(t)].name);
+    const auto type = v.ints.empty() ? engine::ElementType::kFloat : engine::ElementType::kInt64;
+    views.push_back(
+        {type,
+         v.shape,
+         v.ints.empty() ? std::as_bytes(std::span(v.floats)) : std::as_bytes(std::span(v.ints)),
+         {}});
+  }
+  return views;
 }
 
 std::shared_ptr<const Graph> graph_of_bytes(const std::string& bytes) {

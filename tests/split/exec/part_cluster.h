@@ -39,6 +39,9 @@ Result<std::unique_ptr<PartCluster>> make_cluster(std::shared_ptr<const Graph> g
                                                   const Wrap& wrap = {},
                                                   const std::vector<engine::Engine*>& engines = {});
 
+// In the order of the graph's inputs; they view the values.
+std::vector<engine::InputView> views_of(const Graph& graph, const Values& inputs);
+
 std::shared_ptr<const Graph> graph_of_bytes(const std::string& bytes);
 // The program with participants 0 .. n-1, and where the host is among them.
 std::pair<Program, int> numbered(const Program& program, const Cluster& cluster);

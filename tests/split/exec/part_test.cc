@@ -96,16 +96,10 @@ TEST(PartFrames, SeveralAtOnceDoNotMix) {
   std::vector<std::uint64_t> frames;
   for (int i = 0; i < 4; ++i) {
     Values scaled = model.inputs;
-    std::vector<engine::InputView> views;
     for (auto& [name, value] : scaled)
       for (auto& x : value.floats) x *= static_cast<float>(i + 1);
     inputs.push_back(std::move(scaled));
-    for (int t : graph->inputs) {
-      const Value& v = inputs.back().at(graph->tensors[static_cast<std::size_t>(t)].name);
-      views.push_back(
-          {engine::ElementType::kFloat, v.shape, std::as_bytes(std::span(v.floats)), {}});
-    }
-    const auto frame = part.begin(views);
+    const auto frame = part.begin(views_of(*graph, inputs.back()));
     ASSERT_TRUE(frame) << frame.error().message;
     frames.push_back(*frame);
   }
