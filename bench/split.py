@@ -402,8 +402,9 @@ class Session:
         except Missing:
             bed.end(self.server)
             raise
-        self.client = subprocess.Popen(nodes.inside(0, [program(), "run", "--server", socket, "--mode", "remote", "--no-summary", "--",
-                                                        sys.executable, "-c", FRAMES_PROGRAM, str(model(name))]),
+        # Not on the host's core: a device that takes a slow Run over opens the whole model, and has a processor of its own.
+        self.client = subprocess.Popen(["taskset", "-c", str(1 % os.cpu_count()), program(), "run", "--server", socket, "--mode", "remote",
+                                        "--no-summary", "--", sys.executable, "-c", FRAMES_PROGRAM, str(model(name))],
                                        stdout=subprocess.PIPE, text=True)
 
     def said(self):

@@ -8,7 +8,8 @@
 // more, and the machine's noise as much again. Whatever is to be tried asks first how much room is
 // left. A frame that nothing moves in any more is given up as soon as it has used the room, or a
 // tenth more than is expected of it; one that moves on, and fast enough (part.h), is waited for, up
-// to 1.2, because to begin it anew costs a whole Run. Pure; not thread-safe.
+// to 1.2 and in sight of its end 1.5, because to begin it anew costs a whole Run. Pure; not
+// thread-safe.
 #pragma once
 
 #include <deque>
@@ -29,10 +30,19 @@ class Guard {
   double room() const;  // what may still be lost, above 0 or not
   bool spent() const;   // a plan that goes on losing is to be given up
 
+  // What becomes of the frames of a plan in use. Of one that comes to nothing the Run is entered
+  // first; where that spends the account, no other frame may begin until it is forgotten, and with
+  // the second in a row the plan is to be given up.
+  void frame_lost() { ++lost_frames_; }
+  void frame_came() { lost_frames_ = 0; }  // or there is another plan
+  bool may_begin() const { return lost_frames_ == 0 || !spent(); }
+  bool is_lost() const { return lost_frames_ > 1; }
+
   struct Budget {
     double us = 0;          // a frame is given up from here on once nothing has moved in it
     double silence_us = 0;  // for so long
-    double longest_us = 0;  // and any other here
+    double longest_us = 0;  // and any other here,
+    double grace_us = 0;    // or later by this, where its rows say that they are there by then
   };
   // Of a frame that is expected to take so long, and its longest call.
   Budget budget(double expected_us, double call_us) const;
@@ -40,6 +50,7 @@ class Guard {
  private:
   double single_us_ = 0;
   std::deque<double> losses_;  // of the last 19 Runs, negative where one gained
+  int lost_frames_ = 0;        // in a row
 };
 
 }  // namespace outboard::split::exec

@@ -11,6 +11,8 @@ namespace {
 
 std::size_t at(int i) { return static_cast<std::size_t>(i); }
 
+double in_us(Nanoseconds time) { return static_cast<double>(time.count()) / 1e3; }
+
 }  // namespace
 
 Result<std::uint64_t> Part::begin(std::span<const engine::InputView> inputs, Deadline deadline) {
@@ -84,7 +86,7 @@ void Part::Link::look(Nanoseconds now) {
   // Some transports cannot see what the other end has.
   const std::uint64_t delivered = connection->stream().delivered_bytes();
   const bool leaves = delivered != 0 && delivered - delivered_bytes < leaving_bytes;
-  pace.saw(static_cast<double>(now.count()) / 1e3, connection->moved_bytes(), leaves || arriving);
+  pace.saw(in_us(now), connection->moved_bytes(), leaves || arriving);
 }
 
 Result<void> Part::await_end(const Context& c, Deadline deadline, const FramePatience& patience,
@@ -95,31 +97,31 @@ Result<void> Part::await_end(const Context& c, Deadline deadline, const FramePat
     return {};
   }
   constexpr int kLooks = 24;
-  Nanoseconds interval = Nanoseconds::max();
-  if (!patience.from.is_never())
-    interval = std::clamp<Nanoseconds>(
-        std::min((deadline.at - Clock::monotonic().now()) / kLooks, patience.silence / 2),
-        std::chrono::milliseconds(1), std::chrono::seconds(1));
+  const Nanoseconds interval = std::clamp<Nanoseconds>(
+      std::min((deadline.at - Clock::monotonic().now()) / kLooks, patience.silence / 2),
+      std::chrono::milliseconds(1), std::chrono::seconds(1));
   for (;;) {
     Nanoseconds now = Clock::monotonic().now();
-    const Nanoseconds until = deadline.at - now < interval ? deadline.at : now + interval;
+    Nanoseconds until = deadline.at;
+    if (!patience.from.is_never() && (now >= until || until - now > interval))
+      until = now + interval;
     if (changed_.wait_until(lock, std::chrono::steady_clock::time_point(until), over)) return {};
     now = Clock::monotonic().now();
-    if (now >= deadline.at)
-      return error(ErrorKind::kTimeout, "the frame did not end within its time");
+    double rows_us = 0;
     for (auto& link : links_) {
       link->look(now);
       if (computing_ || link->pace.has_moved()) moved();
+      rows_us = std::max(rows_us, link->pace.left_us(link->frame_bytes));
     }
+    const Nanoseconds left = deadline.at - now;
+    if (left <= -patience.grace || (left <= Nanoseconds{} && rows_us == 0))
+      return error(ErrorKind::kTimeout, "the frame did not end within its time");
     if (now >= patience.from.at && idle_for() >= patience.silence)
       return error(ErrorKind::kTimeout, "nothing moved in the frame for {:.1f} ms",
-                   static_cast<double>(idle_for().count()) / 1e6);
-    for (const auto& link : links_) {
-      const double left_us = link->pace.left_us(link->frame_bytes);
-      if (left_us > static_cast<double>((deadline.at - now).count()) / 1e3)
-        return error(ErrorKind::kTimeout, "rows of the frame would move for {:.1f} ms more",
-                     left_us / 1e3);
-    }
+                   in_us(idle_for()) / 1e3);
+    if (rows_us > in_us(left) + in_us(patience.grace))
+      return error(ErrorKind::kTimeout, "rows of the frame would move for {:.1f} ms more",
+                   rows_us / 1e3);
   }
 }
 

@@ -30,6 +30,7 @@ void SplitSession::account(Crew& crew, std::uint64_t frame, double took_us) {
   ++status_.split_runs;
   status_.measured_us = took_us;
   if (options_.always || crew_.get() != &crew) return;
+  guard_.frame_came();
   frames_us_.push_back(took_us);
   if (frames_us_.size() > kFrames) frames_us_.pop_front();
   const auto reports = crew.part().times(frame, Deadline{Clock::monotonic().now()});

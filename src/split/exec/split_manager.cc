@@ -196,6 +196,7 @@ Result<void> SplitSession::put_in_use(const Proven& proven, const std::vector<in
   if (crew_) retired_.push_back(std::move(crew_));
   crew_ = crew;
   replan_ = false;
+  guard_.frame_came();
   frames_us_.clear();
   deviating_frames_ = steady_frames_ = 0;
   std::fill(deviation_.begin(), deviation_.end(), 0.0);

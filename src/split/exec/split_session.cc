@@ -17,6 +17,8 @@ std::size_t at(int i) { return static_cast<std::size_t>(i); }
 
 Nanoseconds now() { return Clock::monotonic().now(); }
 
+Nanoseconds in_ns(double us) { return Nanoseconds(static_cast<std::int64_t>(us * 1e3)); }
+
 constexpr std::size_t kOwnRuns = 5;
 // Of a core, what work aside takes from a Run that leaves nothing (kAloneNiceness): the weights of
 // both to the scheduler are 1024 and 15, and the rest is for what they do to each other's caches.
@@ -128,7 +130,8 @@ SplitSession::Way SplitSession::choose(std::span<const engine::InputView> inputs
     way.lent = true;
     offered_.reset();
     turn_.notify_all();
-  } else if (way.alone && crew_ && crew_->part().abandoned_for() == Nanoseconds{} && fits(inputs)) {
+  } else if (way.alone && in_use() && crew_->part().abandoned_for() == Nanoseconds{} &&
+             fits(inputs)) {
     way.crew = crew_;
     way.budget = budget_of({crew_, expected_us_, call_us_});
   } else if (!way.alone && plain && crew_ && fits(inputs)) {
@@ -151,17 +154,18 @@ Guard::Budget SplitSession::budget_of(const Offer& plan) const {
   return budget;
 }
 
+FramePatience SplitSession::patience_of(const Guard::Budget& budget, Nanoseconds start) {
+  return {{start + in_ns(budget.us)}, in_ns(budget.silence_us), in_ns(budget.grace_us)};
+}
+
 // By a plan: null where that has come to nothing.
 SplitSession::RunResult SplitSession::run_split(const Way& way,
                                                 std::span<const engine::InputView> inputs,
                                                 std::span<const engine::OutputWanted> outputs,
                                                 Nanoseconds arrived) {
   const Nanoseconds start = now();
-  const auto in_us = [&](double us) {
-    return Deadline{start + Nanoseconds(static_cast<std::int64_t>(us * 1e3))};
-  };
-  const Nanoseconds silence(static_cast<std::int64_t>(1e3 * way.budget.silence_us));
-  auto ran = way.crew->run(inputs, in_us(way.budget.longest_us), {in_us(way.budget.us), silence});
+  auto ran =
+      way.crew->run(inputs, {start + in_ns(way.budget.longest_us)}, patience_of(way.budget, start));
   if (!ran) {
     log_info("split frame computed here lent={} after_ms={:.1f} reason=\"{}\"", way.lent,
              us_since(start) / 1e3, ran.error().message);
@@ -225,7 +229,7 @@ SplitSession::RunResult SplitSession::run_here(const Way& way,
   ++status_.own_runs;
   if (!ran || !way.undisturbed || way.crew) return ran;
   if (wants_reference_ && fits(inputs)) keep_reference(inputs, outputs, **ran);
-  guard_.own_run_beside(aside_ > 0 && !crew_ ? kAsideShare : 0);
+  guard_.own_run_beside(aside_ > 0 && !in_use() ? kAsideShare : 0);
   if (aside_ > 0) return ran;
   own_took_us_.push_back(took_us);
   if (own_took_us_.size() > kOwnRuns) own_took_us_.pop_front();
@@ -258,14 +262,17 @@ Result<std::unique_ptr<engine::RunOutputs>> SplitSession::run(
   }
   auto ran = run_here(way, inputs, outputs, control);
   if (!way.alone || (way.undisturbed && !way.crew)) return ran;
-  bool again = false;
+  bool given_up = false;
   {
     const std::lock_guard lock(mutex_);
-    again = way.crew && way.crew == crew_ && guard_.spent() && !options_.always;
     // With the frame that it waited for, or that came to nothing.
     guard_.run_took(us_since(arrived));
+    if (way.crew && way.crew == crew_ && !options_.always) {
+      guard_.frame_lost();
+      given_up = guard_.is_lost();
+    }
   }
-  if (again) give_up(way.crew, {ErrorKind::kTimeout, "frames do not end in time", 0});
+  if (given_up) give_up(way.crew, {ErrorKind::kTimeout, "frames do not end in time", 0});
   return ran;
 }
 

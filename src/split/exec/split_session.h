@@ -153,6 +153,8 @@ class SplitSession final : public engine::Session {
   Result<TrialFrame> lent_frame(const Offer& plan);
   Result<TrialFrame> own_frame(const Offer& plan);
   Guard::Budget budget_of(const Offer& plan) const;
+  static FramePatience patience_of(const Guard::Budget& budget, Nanoseconds start);
+  bool in_use() const { return crew_ && guard_.may_begin(); }  // with the mutex held
   Result<void> compare(const Crew::Outputs& outputs);
   Result<void> make_reference();
   void keep_reference(std::span<const engine::InputView> inputs,

@@ -94,11 +94,9 @@ Result<SplitSession::TrialFrame> SplitSession::own_frame(const Offer& plan) {
     });
     budget = budget_of(plan);
   }
-  const auto in_ns = [](double us) { return Nanoseconds(static_cast<std::int64_t>(us * 1e3)); };
   const Nanoseconds start = now();
   auto outputs = plan.crew->run(input_views(*graph_, reference_inputs_),
-                                Deadline::in(std::chrono::seconds(60)),
-                                {Deadline{start + in_ns(budget.us)}, in_ns(budget.silence_us)});
+                                Deadline::in(std::chrono::seconds(60)), patience_of(budget, start));
   const double took_us = us_since(start);
   {
     const std::lock_guard lock(mutex_);
@@ -209,10 +207,10 @@ int SplitSession::niceness() {
   std::unique_lock lock(mutex_);
   if (options_.always) return 0;
   --aside_;  // who waits takes nothing
-  while (!crew_ && runs_come() && guard_.room() < kRoom && !stop_requested_)
+  while (!in_use() && runs_come() && guard_.room() < kRoom && !stop_requested_)
     turn_.wait_for(lock, std::chrono::milliseconds(100));
   ++aside_;
-  return crew_ ? kBesidePlan : kAloneNiceness;
+  return in_use() ? kBesidePlan : kAloneNiceness;
 }
 
 // What a Run takes on this node: by the program's own where there were some, because measuring

@@ -60,6 +60,28 @@ TEST(Guard, LetsQuickRunsPayForTheSlowOnesBeforeThem) {
   EXPECT_NEAR(guard.lost(), 0, 1e-9);
 }
 
+TEST(Guard, AfterAFrameThatCostMuchNoOtherBeginsUntilItIsForgotten) {
+  Guard guard = guard_of_one_node();
+  guard.run_took(220);
+  guard.frame_lost();
+  EXPECT_FALSE(guard.is_lost());
+  for (int i = 0; i < 19; ++i) {
+    EXPECT_FALSE(guard.may_begin()) << i;
+    guard.own_run_beside(0);
+  }
+  EXPECT_TRUE(guard.may_begin());
+  guard.run_took(55);
+  guard.frame_came();
+  // One that was given up early cost little, and the next one tells whether that was by chance.
+  guard.run_took(120);
+  guard.frame_lost();
+  EXPECT_TRUE(guard.may_begin());
+  EXPECT_FALSE(guard.is_lost());
+  guard.run_took(120);
+  guard.frame_lost();
+  EXPECT_TRUE(guard.is_lost());
+}
+
 // As a session goes on: plans that become slow, trials, and work aside, in any order.
 RC_GTEST_PROP(Guard, TwentyRunsAreNeverMuchSlowerThanOneNode, ()) {
   Guard guard = guard_of_one_node();
