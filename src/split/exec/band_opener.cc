@@ -65,14 +65,6 @@ std::string describe(const Graph& graph) {
   return text;
 }
 
-std::string in_common(const engine::Engine& engine, const Graph& graph,
-                      const BandOptions& options) {
-  static const std::string processor = read_processor(), program = read_program();
-  return fmt::format("band {}\n{}\n{}{} {} {}\n{}\n{} {}\n{}", kFormat, program, processor,
-                     engine.name(), engine.version(), engine.device(), options.model.hex(),
-                     options.channels, options.threads, describe(graph));
-}
-
 bool is_convolution(const Op& op) { return op.type.starts_with("Conv"); }
 
 // Whether the engine's layout matters in these units; a band without convolutions it leaves as it
@@ -144,13 +136,21 @@ Result<StoredBand> without_weights(BandStore& store, onnx::ModelProto model,
 
 }  // namespace
 
+std::string band_context(const engine::Engine& engine, const Graph& graph,
+                         const BandOptions& options) {
+  static const std::string processor = read_processor(), program = read_program();
+  return fmt::format("band {}\n{}\n{}{} {} {}\n{}\n{} {}\n{}", kFormat, program, processor,
+                     engine.name(), engine.version(), engine.device(), options.model.hex(),
+                     options.channels, options.threads, describe(graph));
+}
+
 BandOpener::BandOpener(engine::Engine& engine, const Graph& graph, BandOptions options)
     : engine_(engine),
       graph_(graph),
       options_(std::move(options)),
       blocked_(exec::in_blocks(graph, options_.channels)) {
   if (!options_.store || !engine_.takes_shared_tensors()) return;
-  context_ = sha256(bytes_of(in_common(engine_, graph_, options_))).hex();
+  context_ = sha256(bytes_of(band_context(engine_, graph_, options_))).hex();
   keeps_ = true;
 }
 

@@ -38,6 +38,11 @@ struct BandOptions {
   Sha256 model{};  // that the graph was built of; only a store asks for it
 };
 
+// What bands of a graph depend on here, whichever they are: model and graph, engine, processor,
+// threads, blocks, and this program. For keys of a store.
+std::string band_context(const engine::Engine& engine, const Graph& graph,
+                         const BandOptions& options);
+
 class BandOpener {
  public:
   BandOpener(engine::Engine& engine, const Graph& graph, BandOptions options);

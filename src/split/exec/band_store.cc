@@ -233,6 +233,12 @@ std::optional<StoredBand> BandStore::find(const Sha256& key) {
   return band;
 }
 
+std::optional<std::string> BandStore::find_text(const Sha256& key) {
+  auto found = find(key);
+  if (!found) return std::nullopt;
+  return std::move(found->model);
+}
+
 std::shared_ptr<engine::Session> BandStore::session(const engine::Engine& engine,
                                                     const Sha256& key) const {
   const std::lock_guard lock(mutex_);

@@ -3,7 +3,8 @@
 // process.
 //
 //   DIR/weights/HASH    the bytes of a weight, mapped where they are used
-//   DIR/bands/KEY       a band's model as it is opened, with its weights as external data
+//   DIR/bands/KEY       a band's model as it is opened, with its weights as external data; or what
+//                       was measured of a graph (measure.h)
 //
 // A key says everything that the band depends on (band_opener.h). What is read is held against its
 // hash, a weight once for as long as its file stays as it is; a damaged file goes, with a line in
@@ -67,6 +68,11 @@ class BandStore {
   Result<void> add(const Sha256& key, const StoredBand& band);
   // Nothing where the band, or a weight of it, is not there or was damaged.
   std::optional<StoredBand> find(const Sha256& key);
+  // A text under a key of its own.
+  Result<void> add_text(const Sha256& key, std::string text) {
+    return add(key, {std::move(text), false, {}});
+  }
+  std::optional<std::string> find_text(const Sha256& key);
 
   // A band's session that is open in this process already.
   std::shared_ptr<engine::Session> session(const engine::Engine& engine, const Sha256& key) const;

@@ -5,13 +5,17 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <limits>
+#include <nlohmann/json.hpp>
 #include <random>
 #include <set>
 
+#include "base/files.h"
+#include "base/log.h"
 #include "engine/element_type.h"
-#include "split/exec/band_opener.h"
+#include "profile/json/rows.h"
 
 namespace outboard::split::exec {
 namespace {
@@ -230,6 +234,31 @@ Result<profile::NodeRows> measure_rows(engine::Engine& engine, const Graph& grap
     if (kept.rows.empty() || kept.time_us.back() < curve.time_us.back()) kept = std::move(curve);
   }
   node.flops_per_s = std::max(1.0, graph.flops() / std::max(1.0, whole_us) * 1e6);
+  return node;
+}
+
+Result<profile::NodeRows> known_rows(engine::Engine& engine, const Graph& graph,
+                                     const BandOptions& bands, const std::atomic<bool>& stop) {
+  constexpr std::int64_t kAge_s = 24 * 3600;
+  BandStore* const store = bands.store.get();
+  Sha256 key;
+  if (store != nullptr) {
+    const std::string text = "profile\n" + band_context(engine, graph, bands);
+    key = sha256(std::as_bytes(std::span(text)));
+    // {"measured_s": when, by the system's clock; "node": the profile}
+    const auto kept = nlohmann::json::parse(store->find_text(key).value_or(""), nullptr, false);
+    if (kept.is_object() && kept.contains("node") &&
+        std::abs(now_s() - kept.value("measured_s", std::int64_t{0})) < kAge_s)
+      if (auto node = profile::node_rows_from_json(kept["node"], "kept")) return node;
+  }
+  const RowsOptions brief{
+      .seconds_per_point = 0.01, .threads = bands.threads, .block_channels = bands.channels};
+  OB_TRY(auto node, measure_rows(engine, graph, brief, stop, [](const std::string&) {}));
+  node.name = "node";  // whoever asks has its own name for it
+  const nlohmann::json kept{{"measured_s", now_s()}, {"node", profile::as_json(node)}};
+  if (store != nullptr)
+    if (const auto added = store->add_text(key, kept.dump()); !added)
+      log_warn("profile not kept reason=\"{}\"", added.error().message);
   return node;
 }
 

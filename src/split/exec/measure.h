@@ -13,6 +13,7 @@
 #include "base/clock.h"
 #include "engine/engine.h"
 #include "profile/rows.h"
+#include "split/exec/band_opener.h"
 #include "split/graph/graph.h"
 
 namespace outboard::split::exec {
@@ -46,5 +47,10 @@ struct RowsOptions {
 Result<profile::NodeRows> measure_rows(engine::Engine& engine, const Graph& graph,
                                        const RowsOptions& options, const std::atomic<bool>& stop,
                                        const std::function<void(const std::string&)>& progress);
+
+// The same for plans of sessions, briefly, and from the store where that is there: what was found
+// on this processor within the last day, for this model. `bands`: threads, blocks, store and model.
+Result<profile::NodeRows> known_rows(engine::Engine& engine, const Graph& graph,
+                                     const BandOptions& bands, const std::atomic<bool>& stop);
 
 }  // namespace outboard::split::exec

@@ -282,15 +282,14 @@ Result<std::string> Node::measure(std::span<const std::byte> payload, const Mode
   }
   OB_TRY(const auto graph, exec::open_graph(engine_, model.path, a.input_shapes));
   const std::atomic<bool> never{false};
-  RowsOptions options;
-  options.seconds_per_point = 0.01;
-  options.threads = options_.threads;
-  options.block_channels = a.block_channels;
-  OB_TRY(auto node, on_own_thread([&] {
+  const BandOptions bands{.channels = a.block_channels,
+                          .threads = options_.threads,
+                          .store = options_.bands,
+                          .model = a.model};
+  OB_TRY(const auto node, on_own_thread([&] {
            be_nice(niceness());
-           return measure_rows(engine_, *graph, options, never, [](const std::string&) {});
+           return known_rows(engine_, *graph, bands, never);
          }));
-  node.name = "node";  // the host has its own name for it
   const std::string text = profile::as_json(node).dump();
   const std::lock_guard lock(mutex_);
   return measured_[key] = text;

@@ -54,7 +54,8 @@ class Node {
   // Gives up the plan's part unless the host has joined it.
   void abandon(const PlanId& id);
   Result<std::string> connect(std::span<const std::byte> payload);
-  // Time against rows of a model here, as profile JSON; slow the first time, then from memory.
+  // Time against rows of a model here, as profile JSON; slow the first time
+  // (measure.h), then from memory.
   Result<std::string> measure(std::span<const std::byte> payload, const ModelSource& models);
 
   // A neighbour's request to turn its connection into a link. `accepted` sends the reply; then the

@@ -51,12 +51,11 @@ void SplitSession::shun(int member, const Error& why) {
 // One node's profile, from itself.
 Result<profile::NodeRows> SplitSession::measure_member(int m) {
   if (m == options_.host) {
-    RowsOptions rows;
-    rows.seconds_per_point = 0.01;
-    rows.threads = options_.threads;
-    rows.block_channels = block_channels_;
-    return aside(
-        [&] { return measure_rows(engine_, *graph_, rows, stop_requested_, [](const auto&) {}); });
+    const BandOptions bands{.channels = block_channels_,
+                            .threads = options_.threads,
+                            .store = options_.bands,
+                            .model = package_->id()};
+    return aside([&] { return known_rows(engine_, *graph_, bands, stop_requested_); });
   }
   Assignment ask;  // only its model and shapes matter
   ask.model = package_->id();

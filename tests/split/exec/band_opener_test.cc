@@ -13,6 +13,7 @@
 #include "engine/forwarding.h"
 #include "engine/onnxruntime/engine.h"
 #include "split/exec/blocked.h"
+#include "split/exec/measure.h"
 #include "split/plan/plan.h"
 #include "tests/split/exec/own_folder.h"
 #include "tests/split/exec/part_cluster.h"
@@ -214,6 +215,26 @@ TEST_F(KeptBands, AreMadeAnewWhereAFileIsDamagedOrCutOff) {
   engine_->optimised = 0;
   expect_same_bits(result(open_store(folder.path()), *engine_), plain);
   EXPECT_EQ(engine_->optimised, 0);
+}
+
+// A profile's times are never the same twice, unless it is the one that was kept.
+TEST_F(KeptBands, AreBesideTheProfileOfTheirGraph) {
+  const testing::OwnFolder folder;
+  const std::atomic<bool> never{false};
+  BandOptions options{.channels = channels_, .threads = 1, .store = open_store(folder.path())};
+  const auto measured = known_rows(*engine_, *graph_, options, never);
+  ASSERT_TRUE(measured) << measured.error().message;
+  const int opened = engine_->opened;
+  EXPECT_GT(opened, 0);
+  options.store = open_store(folder.path());
+  const auto kept = known_rows(*engine_, *graph_, options, never);
+  ASSERT_TRUE(kept) << kept.error().message;
+  EXPECT_EQ(engine_->opened, opened);
+  EXPECT_EQ(*kept, *measured);
+  // Another model's, or of other threads, is another one.
+  options.model = sha256(std::as_bytes(std::span("another")));
+  ASSERT_TRUE(known_rows(*engine_, *graph_, options, never));
+  EXPECT_GT(engine_->opened, opened);
 }
 
 TEST_F(KeptBands, AreOfOneVersionOfTheEngineAndOfOneModel) {
