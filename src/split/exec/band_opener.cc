@@ -23,7 +23,7 @@ namespace {
 using SessionResult = Result<std::shared_ptr<engine::Session>>;
 
 // Raised when what is kept changes its meaning or its form.
-constexpr int kFormat = 2;
+constexpr int kFormat = 3;
 
 std::size_t at(int i) { return static_cast<std::size_t>(i); }
 

@@ -17,6 +17,8 @@ namespace outboard::split {
 namespace {
 
 constexpr std::int64_t kEnd = std::numeric_limits<std::int32_t>::max();
+// From here on weights of one row of an image are multiplied in a call of their own.
+constexpr double kRowOfWeights = 1 << 20;
 
 // [rows, columns] to [columns, rows], in squares that stay in the caches.
 std::string transposed(std::span<const std::byte> from, std::size_t rows, std::size_t columns) {
@@ -338,19 +340,39 @@ void Emitter::add_reduce_partial(const Op& op) {
 void Emitter::add_linear_partial(const Op& op) {
   const Tensor& x = tensor(op.inputs[0].tensor);
   const Rows rows = work_.run_rows(op);
-  onnx::NodeProto node = node_of(op);
-  const bool trans = attribute_int(node, "transB", 0) != 0;
-  const std::string weights =
-      constant_rows(node.input(1), trans ? 1 : 0, x.outer, x.rows, x.extent, rows);
-  const std::string product = fresh(node.output(0));
-  node.clear_input();
-  node.add_input(value(op.inputs[0].tensor, rows));
-  node.add_input(weights);
-  remove_attribute(node, "beta");
-  turn_weights(op, node);
-  node.set_output(0, product);
-  *model_.mutable_graph()->add_node() = std::move(node);
-  names_[op.outputs[0]] = add_reshape(product, tensor(op.outputs[0]).shape);
+  const onnx::NodeProto& source = node_of(op);
+  const bool trans = attribute_int(source, "transB", 0) != 0;
+  const auto product = [&](const std::string& of, Rows these) {
+    onnx::NodeProto node = source;
+    node.clear_input();
+    node.add_input(of);
+    node.add_input(constant_rows(source.input(1), trans ? 1 : 0, x.outer, x.rows, x.extent, these));
+    remove_attribute(node, "beta");
+    turn_weights(op, node);
+    node.set_output(0, fresh(source.output(0)));
+    const std::string name = node.output(0);
+    node.set_name(name);  // names of nodes are to be different, too
+    *model_.mutable_graph()->add_node() = std::move(node);
+    return name;
+  };
+  const std::string whole = value(op.inputs[0].tensor, rows);
+  std::string sum;
+  if (multiplies_one_row(graph_, op) && op.weight_bytes / x.rows >= kRowOfWeights) {
+    // Row by row: whatever rows another cut has, the weights of each are the same.
+    const std::string turned = fresh(whole),
+                      lines = add_reshape(whole, {x.outer, rows.count(), x.extent});
+    set_attribute(add_node("Transpose", {lines}, turned), "perm",
+                  std::vector<std::int64_t>{1, 0, 2});
+    const std::string flat = add_reshape(turned, {rows.count(), std::int64_t{x.outer} * x.extent});
+    std::vector<std::string> products;
+    for (int r = rows.lo; r < rows.hi; ++r)
+      products.push_back(product(add_slice(flat, 0, r - rows.lo, r - rows.lo + 1), {r, r + 1}));
+    sum = fresh(source.output(0));
+    add_node("Sum", products, sum);
+  } else {
+    sum = product(whole, rows);
+  }
+  names_[op.outputs[0]] = add_reshape(sum, tensor(op.outputs[0]).shape);
 }
 
 void Emitter::add_reduce_combine(const Op& op) {

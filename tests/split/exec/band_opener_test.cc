@@ -14,6 +14,7 @@
 #include "engine/onnxruntime/engine.h"
 #include "split/exec/blocked.h"
 #include "split/exec/measure.h"
+#include "split/graph/attributes.h"
 #include "split/plan/plan.h"
 #include "tests/split/exec/own_folder.h"
 #include "tests/split/exec/part_cluster.h"
@@ -85,10 +86,7 @@ class KeptBands : public ::testing::Test {
     const std::int64_t wide = channels_ > 0 ? 2 * channels_ : 32;
     const auto conv = [&](const std::string& x, std::int64_t in, std::int64_t out) {
       const std::string y = m.node("Conv", {x, m.weights({out, in, 3, 3}), m.weights({out})});
-      auto& pads = *m.last().add_attribute();
-      pads.set_name("pads");
-      pads.set_type(onnx::AttributeProto::INTS);
-      for (int i = 0; i < 4; ++i) pads.add_ints(1);
+      set_attribute(m.last(), "pads", std::vector<std::int64_t>{1, 1, 1, 1});
       return m.node("Relu", {y});
     };
     const std::string a = conv(m.input("image", {1, 3, 20, 9}), 3, wide);
@@ -165,10 +163,7 @@ TEST_F(KeptBands, OfAFullyConnectedLayerHaveItsWeightsAsOneRowReadsThem) {
   testing::ModelWriter m(6, 17);
   const std::string flat = m.node("Flatten", {m.node("Relu", {m.input("image", {1, 8, 12, 5})})});
   m.output(m.node("Gemm", {flat, m.weights({10, 8 * 12 * 5}), m.weights({10})}));
-  auto& turned = *m.last().add_attribute();
-  turned.set_name("transB");
-  turned.set_type(onnx::AttributeProto::INT);
-  turned.set_i(1);
+  set_attribute(m.last(), "transB", std::int64_t{1});
   model_ = {m.bytes(), m.random_inputs(), "a head whose weights are turned"};
   graph_ = testing::graph_of_bytes(model_.bytes);
   program_ = program({1, 1});
@@ -195,6 +190,30 @@ TEST_F(KeptBands, OfAFullyConnectedLayerHaveItsWeightsAsOneRowReadsThem) {
       for (const auto& attribute : node.attribute()) EXPECT_NE(attribute.name(), "transB");
   }
   EXPECT_EQ(heads, 1);
+}
+
+// Large ones lie row by row of the image, so that another cut finds those of the rows that it has.
+TEST_F(KeptBands, OfALargeFullyConnectedLayerAreTheSameInEveryCut) {
+  testing::ModelWriter m(6, 17);
+  const std::string x = m.node("Relu", {m.input("image", {1, 16, 5, 16})});
+  m.output(m.node("Gemm", {m.node("Flatten", {x}), m.weights({1024, std::int64_t{16} * 5 * 16})}));
+  set_attribute(m.last(), "transB", std::int64_t{1});
+  const testing::RandomModel model{m.bytes(), m.random_inputs(), "a large head"};
+  graph_ = testing::graph_of_bytes(model.bytes);
+  const Values whole = testing::run_model(model.bytes, model.inputs);
+  const OwnFolder folder;
+  std::size_t weights = 0;
+  for (const auto& shares : {std::vector<double>{1, 4}, {4, 1}, {3, 2}}) {
+    const auto cluster = set_up(program(shares), open_store(folder.path()), *engine_);
+    ASSERT_TRUE(cluster);
+    const auto got = cluster->run(model.inputs);
+    ASSERT_TRUE(got) << got.error().message;
+    EXPECT_LT(testing::difference(*got, whole), 5e-4);
+    const auto files = std::distance(fs::directory_iterator(folder.path() + "/weights"), {});
+    if (weights == 0) weights = static_cast<std::size_t>(files);
+    EXPECT_EQ(files, weights);
+  }
+  EXPECT_EQ(weights, 5u);
 }
 
 TEST_F(KeptBands, AreMadeAnewWhereAFileIsDamagedOrCutOff) {
