@@ -11,7 +11,7 @@ constexpr std::size_t kWindow = 20;
 constexpr double kMayLose = 0.6;   // 20 / 0.97 - 20, less a little
 constexpr double kGiveUp = 0.25;   // what one more frame may lose is left, and some noise
 constexpr double kExpected = 1.1;  // a frame that was given up sooner would be one in vain
-constexpr double kLongest = 1.2, kGrace = 0.3;
+constexpr double kLongest = 1.5;
 constexpr double kSilence = 0.25,
                  kCalls = 3;  // the longest call, on a node at a third of its speed
 
@@ -42,7 +42,7 @@ bool Guard::spent() const { return lost() >= kGiveUp; }
 Guard::Budget Guard::budget(double expected_us, double call_us) const {
   const double least = kExpected * expected_us;
   return {std::max(room() * single_us_, least), std::max(kSilence * single_us_, kCalls * call_us),
-          std::max(kLongest * single_us_, least), kGrace * single_us_};
+          std::max(kLongest * single_us_, least)};
 }
 
 }  // namespace outboard::split::exec

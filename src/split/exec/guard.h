@@ -8,8 +8,7 @@
 // more, and the machine's noise as much again. Whatever is to be tried asks first how much room is
 // left. A frame that nothing moves in any more is given up as soon as it has used the room, or a
 // tenth more than is expected of it; one that moves on, and fast enough (part.h), is waited for, up
-// to 1.2 and in sight of its end 1.5, because to begin it anew costs a whole Run. Pure; not
-// thread-safe.
+// to 1.5, because to begin it anew costs a whole Run. Pure; not thread-safe.
 #pragma once
 
 #include <deque>
@@ -41,8 +40,7 @@ class Guard {
   struct Budget {
     double us = 0;          // a frame is given up from here on once nothing has moved in it
     double silence_us = 0;  // for so long
-    double longest_us = 0;  // and any other here,
-    double grace_us = 0;    // or later by this, where its rows say that they are there by then
+    double longest_us = 0;  // and any other here
   };
   // Of a frame that is expected to take so long, and its longest call.
   Budget budget(double expected_us, double call_us) const;

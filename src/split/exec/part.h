@@ -58,11 +58,10 @@ struct PartOptions {
 
 // When a frame is not waited for until its deadline: from then on, once for so long no rows have
 // come or left and no call was under way; and at any time, if at the rate at which its rows move
-// over a link (link_pace.h) they could not all be there by the deadline and the grace. If they
-// could, the grace is added.
+// over a link (link_pace.h) they could not all be there by the deadline.
 struct FramePatience {
-  Deadline from = Deadline::never();  // never: nothing of this
-  Nanoseconds silence{0}, grace{0};
+  Deadline from = Deadline::never();  // never: neither
+  Nanoseconds silence{0};
 };
 
 // When something happened on a node, on its monotonic clock.

@@ -103,23 +103,21 @@ Result<void> Part::await_end(const Context& c, Deadline deadline, const FramePat
   for (;;) {
     Nanoseconds now = Clock::monotonic().now();
     Nanoseconds until = deadline.at;
-    if (!patience.from.is_never() && (now >= until || until - now > interval))
-      until = now + interval;
+    if (!patience.from.is_never() && until - now > interval) until = now + interval;
     if (changed_.wait_until(lock, std::chrono::steady_clock::time_point(until), over)) return {};
     now = Clock::monotonic().now();
+    if (now >= deadline.at)
+      return error(ErrorKind::kTimeout, "the frame did not end within its time");
     double rows_us = 0;
     for (auto& link : links_) {
       link->look(now);
       if (computing_ || link->pace.has_moved()) moved();
       rows_us = std::max(rows_us, link->pace.left_us(link->frame_bytes));
     }
-    const Nanoseconds left = deadline.at - now;
-    if (left <= -patience.grace || (left <= Nanoseconds{} && rows_us == 0))
-      return error(ErrorKind::kTimeout, "the frame did not end within its time");
     if (now >= patience.from.at && idle_for() >= patience.silence)
       return error(ErrorKind::kTimeout, "nothing moved in the frame for {:.1f} ms",
                    in_us(idle_for()) / 1e3);
-    if (rows_us > in_us(left) + in_us(patience.grace))
+    if (rows_us > in_us(deadline.at - now))
       return error(ErrorKind::kTimeout, "rows of the frame would move for {:.1f} ms more",
                    rows_us / 1e3);
   }

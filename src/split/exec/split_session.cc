@@ -155,7 +155,7 @@ Guard::Budget SplitSession::budget_of(const Offer& plan) const {
 }
 
 FramePatience SplitSession::patience_of(const Guard::Budget& budget, Nanoseconds start) {
-  return {{start + in_ns(budget.us)}, in_ns(budget.silence_us), in_ns(budget.grace_us)};
+  return {{start + in_ns(budget.us)}, in_ns(budget.silence_us)};
 }
 
 // By a plan: null where that has come to nothing.
