@@ -239,7 +239,7 @@ Result<profile::NodeRows> measure_rows(engine::Engine& engine, const Graph& grap
 
 Result<profile::NodeRows> known_rows(engine::Engine& engine, const Graph& graph,
                                      const BandOptions& bands, const std::atomic<bool>& stop) {
-  constexpr std::int64_t kAge_s = 24 * 3600;
+  constexpr std::int64_t kAge_s = std::int64_t{24} * 3600;
   BandStore* const store = bands.store.get();
   Sha256 key;
   if (store != nullptr) {
