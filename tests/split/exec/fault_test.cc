@@ -105,7 +105,7 @@ TEST(PartFaults, AFrameWhoseRowsTrickleIsGivenUpBeforeItsDeadline) {
   auto cluster =
       make_cluster(graph, program, host, Transport::kPair, {},
                    [&](std::unique_ptr<wire::Stream> stream, int from, int) {
-                     return from == host ? faults->wrap(std::move(stream)) : std::move(stream);
+                     return from == host ? std::move(stream) : faults->wrap(std::move(stream));
                    });
   ASSERT_TRUE(cluster) << cluster.error().message;
   ASSERT_TRUE((*cluster)->run(model.inputs, Deadline::in(std::chrono::seconds(60))));

@@ -15,8 +15,7 @@ class Faults::Faulty final : public wire::Stream {
   }
   Result<std::size_t> read_some(std::span<const iovec> buffers) override {
     for (;;) {
-      const iovec byte{buffers[0].iov_base, 1};
-      auto got = stream_->read_some(faults_->trickles(*this) ? std::span(&byte, 1) : buffers);
+      auto got = stream_->read_some(buffers);
       bool lost = false;
       faults_->after_read(*this, lost);
       if (!lost || !got) return got;
@@ -24,6 +23,12 @@ class Faults::Faulty final : public wire::Stream {
   }
   Result<void> write_all(std::span<iovec> buffers) override {
     if (!faults_->before_write(*this)) return {};
+    for (iovec& buffer : buffers)
+      for (; buffer.iov_len > 0 && faults_->trickles(*this); --buffer.iov_len) {
+        iovec byte{buffer.iov_base, 1};
+        OB_CHECK_OK(stream_->write_all(std::span(&byte, 1)));
+        buffer.iov_base = static_cast<char*>(buffer.iov_base) + 1;
+      }
     return stream_->write_all(buffers);
   }
   void set_stall_timeout(std::chrono::milliseconds timeout) override {

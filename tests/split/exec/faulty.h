@@ -17,7 +17,7 @@ enum class Fault {
   kStopped,   // it neither reads nor writes, as after SIGSTOP; its connections stay
   kCut,       // what it sends and what is sent to it is lost, and nobody is told
   kLinkEnds,  // the connection of that one message ends, and the message with it
-  kTrickles,  // a byte comes in a millisecond, or in more
+  kTrickles,  // what it sends leaves a byte in a millisecond
 };
 
 class Faults : public std::enable_shared_from_this<Faults> {
